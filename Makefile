@@ -1,0 +1,39 @@
+# make run     the main job: dvc repro, on simulated photographs, or on PHOTOS=/path/to/photos
+# make test    the whole test suite
+# make lint    ruff and mypy --strict
+# make dashboard   MLflow on http://127.0.0.1:5000
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: run test lint dashboard
+
+run: $(INSTALLED)
+	@python -m advforensics.pipeline $(if $(PHOTOS),photos="$(PHOTOS)")
+	@dvc repro
+	@python -m advforensics.pipeline --say
+
+test: $(INSTALLED)
+	@pytest -n 2
+
+lint: $(INSTALLED)
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+dashboard: $(INSTALLED)
+	@echo "MLflow on http://127.0.0.1:5000 (Ctrl-C ends it)"
+	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+# torch by itself first, since on its own it brings what this machine's build needs; then the pinned rest without asking
+# the resolver, which torchattacks' outdated pins would keep searching for ever.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else f'Python 3.11 is needed, {v} found; call make PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $$(grep '^torch==' requirements.lock)
+	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@

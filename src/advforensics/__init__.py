@@ -1,0 +1,1 @@
+"""How much can an image-forensic detector be trusted when somebody fights back?"""

@@ -1,0 +1,1 @@
+"""What an attacker may do: threat models, and the one gateway to torchattacks."""

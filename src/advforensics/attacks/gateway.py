@@ -1,0 +1,121 @@
+"""The one gateway to torchattacks: nothing else in the project calls it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from advforensics.attacks.threat import Norm, project, radius
+
+
+@contextmanager
+def attackable(detector: nn.Module) -> Iterator[None]:
+    """Put a detector into the state an attack needs, and everything back afterwards.
+
+    Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
+    gradient for the weights, and random numbers drawn from a stream of their own, which torchattacks' fixed seeds
+    cannot spill out of. Afterwards each module has its own mode back (torchattacks sets the whole network to training
+    mode, which thaws frozen batch normalisation), each weight its own ``requires_grad``.
+
+    Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
+    trainers in ``conf/trainer`` turn that off.
+
+    Raises:
+        RuntimeError: In inference mode.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
+    modes = [(module, module.training) for module in detector.modules()]
+    frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
+    seed = int(torch.randint(2**31, ()))
+    devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
+    try:
+        detector.eval()
+        for parameter, _ in frozen:
+            parameter.requires_grad_(False)
+        with torch.enable_grad(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, required in frozen:
+            parameter.requires_grad_(required)
+
+
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return by how much the true class leads, ``(N,)``: its logit minus the largest other; negative when wrong."""
+    true = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    return true - others
+
+
+class Attack:
+    """A torchattacks attack with its norm, callable at any radius.
+
+    Args:
+        name: Its name in tables.
+        build: Builds the torchattacks attack from the model and ``eps`` in the norm's own unit (a Hydra
+            ``_partial_``). Built anew for every call: torchattacks fixes the device when it is built.
+        norm: Norm of the ball, ``linf`` or ``l2``.
+        relative_step: Step size as a share of the radius, for attacks that take ``alpha``.
+        restarts: How often to start; of each image the try with the smallest margin is kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[..., torchattacks.attack.Attack],
+        norm: Norm,
+        relative_step: float | None = None,
+        restarts: int = 1,
+    ) -> None:
+        self.name = name
+        self.norm: Norm = norm
+        self._build = build
+        self._relative_step = relative_step
+        self._restarts = restarts
+
+    def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        """Return adversarial images ``(N, C, H, W)``, inside the ball and [0, 1].
+
+        Args:
+            detector: The network under attack; left as it was found.
+            images: ``(N, C, H, W)`` in [0, 1].
+            labels: ``(N,)``, the true classes.
+            eps: Radius per pixel value, in [0, 1]; see :mod:`advforensics.attacks.threat`. At 0, or without images,
+                the images themselves come back.
+
+        Raises:
+            ValueError: If the detector has fewer than 2 logits, or images leave [0, 1].
+        """
+        if eps == 0 or len(images) == 0:
+            return images.detach().clone()
+        if images.amin() < 0 or images.amax() > 1:
+            raise ValueError(f"attacks take images in [0, 1], got {images.amin():.3g} to {images.amax():.3g}")
+        with attackable(detector):
+            with torch.no_grad():
+                logits = detector(images[:1])
+            if logits.ndim != 2 or logits.shape[1] < 2:
+                raise ValueError(f"attacks need logits of shape (N, K) with K >= 2, got {tuple(logits.shape)}")
+            found = self._once(detector, images, labels, eps)
+            if self._restarts == 1:
+                return found
+            with torch.no_grad():
+                margin = margins(detector(found), labels)
+                for _ in range(self._restarts - 1):
+                    again = self._once(detector, images, labels, eps)
+                    margin_again = margins(detector(again), labels)
+                    better = margin_again < margin
+                    margin = torch.where(better, margin_again, margin)
+                    found = torch.where(better.view(-1, 1, 1, 1), again, found)
+        return found
+
+    def _once(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        length = radius(self.norm, eps, images)
+        step = {} if self._relative_step is None else {"alpha": self._relative_step * length}
+        with torch.enable_grad():
+            adversarial = self._build(detector, eps=length, **step)(images.detach(), labels)
+        return project(self.norm, eps, images, adversarial.detach())

@@ -1,0 +1,106 @@
+"""A trained detector on disk, with everything needed to build and judge it again."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector read from its checkpoint.
+
+    Attributes:
+        detector: The network with its weights, in evaluation mode.
+        config: The composed config it was trained with.
+        classes: Class names by label.
+        shape: Shape of a patch, ``(C, H, W)``.
+        sha256: Hash (hex) of the checkpoint file.
+        commit: Git commit it was trained at.
+    """
+
+    detector: nn.Module
+    config: DictConfig
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    sha256: str
+    commit: str
+
+    def facts(self) -> dict[str, Any]:
+        """Return the run facts that accompany every row of a sample table."""
+        return {
+            "task": self.config.task.name,
+            "detector": self.config.detector.name,
+            "defense": self.config.defense.name,
+            "seed": self.config.seed,
+            "checkpoint": self.sha256,
+            "commit": self.commit,
+        }
+
+
+def save_checkpoint(
+    path: Path,
+    detector: nn.Module,
+    *,
+    config: DictConfig,
+    classes: tuple[str, ...],
+    shape: tuple[int, ...],
+    commit: str,
+) -> str:
+    """Write a checkpoint and return its SHA-256 (hex). It holds tensors, numbers and text only: no code is pickled."""
+    content = {
+        "state_dict": detector.state_dict(),
+        "config": OmegaConf.to_yaml(config, resolve=True),
+        "classes": list(classes),
+        "shape": list(shape),
+        "commit": commit,
+    }
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(content, unfinished)
+    unfinished.replace(path)
+    return sha256(path)
+
+
+def load_checkpoint(path: str | Path) -> Trained:
+    """Read a checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is none at ``path``.
+        ValueError: If the file is none of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}: run `advforensics train` first, or give checkpoint=PATH")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or not {"state_dict", "config", "classes", "shape"} <= content.keys():
+        raise ValueError(f"{path} is not a checkpoint written by `advforensics train`")
+    config = OmegaConf.create(content["config"])
+    assert isinstance(config, DictConfig)
+    classes, shape = tuple(content["classes"]), tuple(content["shape"])
+    detector = build_detector(config, classes, shape)
+    detector.load_state_dict(content["state_dict"])
+    return Trained(
+        detector=detector.eval(),
+        config=config,
+        classes=classes,
+        shape=shape,
+        sha256=sha256(path),
+        commit=content["commit"],
+    )
+
+
+def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> nn.Module:
+    """Return the network that ``config.detector.model`` describes, for patches of ``shape`` and these classes."""
+    detector: nn.Module = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
+    return detector
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

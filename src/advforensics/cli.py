@@ -1,0 +1,72 @@
+"""The command line: ``advforensics prepare | train | sweep | report``, each a Hydra application."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+COMMANDS = {
+    "prepare": "pictures -> labelled patches with a manifest",
+    "train": "one detector, trained with one defence",
+    "sweep": "attacks x radii against one trained detector",
+    "report": "sample tables -> curves, figures, one page",
+}
+
+
+def config_dir() -> Path:
+    """Return the folder of configs: inside the installed package, or ``conf/`` of a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def main() -> None:
+    """Hand over to the Hydra application that the first argument names."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command not in COMMANDS:
+        listing = "\n".join(f"  {name:8} {what}" for name, what in COMMANDS.items())
+        usage = (
+            f"usage: advforensics COMMAND [key=value ...]\n\n{listing}\n\n"
+            "`advforensics COMMAND --help` shows the composed config; every value in it can be overridden.\n"
+        )
+        wanted_help = command in ("-h", "--help")
+        (sys.stdout if wanted_help else sys.stderr).write(usage)
+        raise SystemExit(0 if wanted_help else 2)
+    del sys.argv[1]
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
+    logging.captureWarnings(True)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # advice and advertisements
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
+
+
+def _task(command: str) -> Callable[[DictConfig], float | None]:
+    """Return the application of a command. Imports wait until here, so that ``--help`` and typing errors are quick."""
+
+    def run(cfg: DictConfig) -> Any:
+        if command == "prepare":
+            from advforensics.prepare import prepare
+
+            prepare(cfg)
+        elif command == "train":
+            from advforensics.train import train
+
+            return train(cfg)["test_accuracy"]
+        elif command == "sweep":
+            from advforensics.sweep import sweep
+
+            sweep(cfg)
+        else:
+            from advforensics.report import report
+
+            report(cfg)
+        return None
+
+    return run

@@ -1,0 +1,48 @@
+"""Constrained convolution: a front end that learns its own high-pass filters."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConstrainedConv(nn.Module):
+    """Prediction-error filters, learned: the centre weighs -1 and the others sum to 1.
+
+    Such a filter subtracts a pixel from a prediction by its neighbours; content cancels, traces of processing stay.
+    Bayar & Stamm, "A Deep Learning Approach to Universal Image Manipulation Detection Using a New Convolutional
+    Layer", 2016. They rescale the weights after each step; here the constraint is part of the forward pass, by the
+    orthogonal projection onto it, which cannot divide by a sum near zero and lets gradients know of it.
+
+    Args:
+        channels: Channels of the picture; each is filtered by itself.
+        filters: Filters per channel.
+        size: Side of a filter, odd.
+
+    Attributes:
+        out_channels: ``channels * filters``.
+    """
+
+    centre: Tensor
+
+    def __init__(self, channels: int, filters: int, size: int) -> None:
+        super().__init__()
+        if size % 2 == 0 or size < 3:
+            raise ValueError(f"detector.front_end.size must be odd and at least 3, got {size}")
+        self.channels = channels
+        self.out_channels = channels * filters
+        self.raw_weight = nn.Parameter(torch.randn(self.out_channels, 1, size, size) / size)
+        centre = torch.zeros(1, 1, size, size)
+        centre[..., size // 2, size // 2] = 1
+        self.register_buffer("centre", centre, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The filters, ``(out_channels, 1, size, size)``, constraint met."""
+        around = self.raw_weight * (1 - self.centre)
+        missing = 1 - around.sum(dim=(2, 3), keepdim=True)
+        around = around + (1 - self.centre) * missing / (self.centre.numel() - 1)
+        return around - self.centre
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return residuals ``(N, out_channels, H, W)`` without a border: ``H`` and ``W`` shrink by ``size - 1``."""
+        return F.conv2d(images, self.weight, groups=self.channels)

@@ -1,0 +1,68 @@
+"""A detector: normalisation, residual front end, truncation, trunk."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from advforensics.detectors.trunk import Trunk
+from advforensics.detectors.truncation import Truncation
+
+
+class Normalization(nn.Module):
+    """Maps [0, 1] to [-2, 2], so that every attack and every ε speaks of the picture as stored.
+
+    A fixed map, not one fitted to the data: a data set's own mean and spread would leak its brightness into the model
+    and change the meaning of λ from store to store.
+    """
+
+    scale = 4.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(N, C, H, W)`` in [0, 1] to ``(N, C, H, W)``."""
+        return (images - 0.5) * self.scale
+
+
+class Detector(nn.Module):
+    """A network from a picture to the evidence for each class.
+
+    Args:
+        channels: Channels of the picture, 1 (grey) or 3 (RGB). Any size of at least 32x32 is taken.
+        classes: Number of classes K, at least 2: with one logit, cross-entropy is always 0 and any attack finds
+            nothing, so the detector would look perfectly robust.
+        front_end: Builds the residual front end from ``channels``; it has ``out_channels``.
+        truncation_levels: Where residuals are cut off, in levels; ``None`` leaves them as they are.
+        trunk: Builds the trunk from ``channels`` (those of the residual) and ``classes``.
+
+    Raises:
+        ValueError: If ``classes`` is below 2.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        front_end: Callable[..., nn.Module],
+        truncation_levels: float | None,
+        trunk: Callable[..., Trunk],
+    ) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"a detector needs 2 logits or more, got classes={classes}")
+        self.normalization = Normalization()
+        self.front_end = front_end(channels=channels)
+        out_channels = self.front_end.out_channels
+        assert isinstance(out_channels, int)
+        self.truncation = (
+            nn.Identity() if truncation_levels is None else Truncation(truncation_levels, self.normalization.scale)
+        )
+        self.trunk = trunk(channels=out_channels, classes=classes)
+
+    def residual(self, images: Tensor) -> Tensor:
+        """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``."""
+        residual: Tensor = self.truncation(self.front_end(self.normalization(images)))
+        return residual
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(N, K)`` of images ``(N, C, H, W)``, float in [0, 1]."""
+        logits: Tensor = self.trunk(self.residual(images))
+        return logits

@@ -1,0 +1,28 @@
+"""A front end of fixed filters; the filter banks are subclasses."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FixedFilters(nn.Module):
+    """Filters every channel with every kernel of a bank; nothing is learned.
+
+    Args:
+        channels: Channels of the picture; each is filtered by itself.
+        kernels: The bank, ``(filters, size, size)``.
+
+    Attributes:
+        out_channels: ``channels * filters``.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, kernels: Tensor) -> None:
+        super().__init__()
+        self.channels = channels
+        self.out_channels = channels * len(kernels)
+        self.register_buffer("weight", kernels.unsqueeze(1).repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return residuals ``(N, out_channels, H, W)`` without a border: ``H`` and ``W`` shrink by ``size - 1``."""
+        return F.conv2d(images, self.weight, groups=self.channels)

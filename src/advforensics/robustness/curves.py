@@ -1,0 +1,161 @@
+"""From the sample table to curves: every score against epsilon, with its interval; see `Cube` for the worst case."""
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
+
+from advforensics.robustness.cube import Cube, cubes
+from advforensics.robustness.intervals import Bootstrap, Floats, Replicates, paired_difference
+
+COLUMNS = [
+    *("defense", "norm", "domain", "attack", "eps_levels", "metric"),
+    *("estimate", "low", "high", "images", "photographs", "seeds"),
+]
+
+# A metric, the indices of the cells it is given for, and its replicates of shape (those cells, 1 + resamples).
+Score = tuple[str, NDArray[np.int64], Replicates]
+
+
+def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
+    """Score every detector under every attack at every epsilon.
+
+    The metrics, all as fractions in [0, 1] unless said otherwise:
+
+    - ``accuracy``; under the attack `WORST` this is the robust accuracy.
+    - ``balanced_accuracy``: mean of the recalls of the classes; 1/K for a detector that always says the same.
+    - ``attack_success_rate``: share of the images classified right at epsilon 0 that are now wrong.
+    - ``auroc``: class 0 against the rest, by ``score``; NaN when all images are on one side. Under `WORST` each
+      image has the least favourable of its scores.
+    - ``success_linf_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion of the images counted
+      by the success rate; NaN when there are none. Not given for `WORST`: distortion belongs to an attack.
+    - ``clean_prediction_share``, for `WORST` at epsilon 0 only: share of the class predicted most often, 1 for a
+      detector that has collapsed to one class.
+
+    Args:
+        samples: Sample tables of one task and one detector architecture, any number of defenses and training seeds.
+        seed: Of the bootstrap; see `Bootstrap`. Training seeds are resampled too, and estimates are means over them.
+        resamples: Of the bootstrap. AUROC uses at most 300 of them.
+
+    Returns:
+        One row per ``defense, norm, domain, attack, eps_levels, metric`` with ``estimate``, the 95% limits ``low``
+        and ``high``, and on how many ``images``, ``photographs`` and training ``seeds`` it rests.
+
+    Raises:
+        ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
+            the same samples; clean rows (epsilon 0) are missing or contradict each other.
+    """
+    parts = []
+    for defense, cube in cubes(samples).items():
+        bootstrap = Bootstrap(cube.group, cube.seed, resamples=resamples, seed=seed)
+        scores = [*_accuracies(cube, bootstrap), *_other_scores(cube, bootstrap)]
+        parts += [_tidy(cube, defense, score) for score in scores]
+    return pd.concat(parts, ignore_index=True)
+
+
+def differences(
+    samples: pd.DataFrame, reference: str = "baseline", seed: int = 0, resamples: int = 2000
+) -> pd.DataFrame:
+    """Score how much higher accuracy and balanced accuracy of each defense are than those of a reference.
+
+    Photographs are resampled together (see `paired_difference`), training seeds of the two defenses independently.
+
+    Args:
+        samples: As for `curves`.
+        reference: The defense that the others are compared with.
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap.
+
+    Returns:
+        As `curves`, without the rows of the reference; ``seeds`` are those of the defense.
+
+    Raises:
+        ValueError: As `curves`; or the reference is not in the table, or was tested on other samples, other attacks
+            or other epsilons.
+    """
+    by_defense = cubes(samples)
+    if reference not in by_defense or len(by_defense) == 1:
+        raise ValueError(f"Cannot compare with {reference!r}: the table has the defenses {list(by_defense)}.")
+    base = by_defense.pop(reference)
+    expected = _accuracies(base, Bootstrap(base.group, base.seed, resamples=resamples, seed=seed))
+    parts = []
+    for defense, cube in by_defense.items():
+        if not cube.cells.equals(base.cells) or set(cube.sample) != set(base.sample):
+            raise ValueError(f"{defense} and {reference} were not swept over the same samples, attacks and epsilons.")
+        bootstrap = Bootstrap(cube.group, cube.seed, resamples=resamples, seed=seed, stream=1)
+        for (metric, cells, own), (_, _, other) in zip(_accuracies(cube, bootstrap), expected, strict=True):
+            parts.append(_tidy(cube, defense, (metric, cells, paired_difference(own, other))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _accuracies(cube: Cube, bootstrap: Bootstrap) -> list[Score]:
+    classes = int(max(cube.label.max(), cube.predicted.max())) + 1
+    accuracy, balanced = [], []
+    for rows in cube.runs():
+        predicted = torch.from_numpy(cube.predicted[:, rows])
+        target = torch.from_numpy(cube.label[rows]).expand_as(predicted)
+        # Counts, not ratios: torchmetrics divides in float32, and its macro average takes a class without images for
+        # one of recall 0.
+        counts = multiclass_stat_scores(predicted, target, classes, average="none", multidim_average="samplewise")
+        right, support = counts[..., 0].numpy(), counts[0, :, 4].numpy()  # (cells, classes), (classes,)
+        accuracy.append(right.sum(axis=1) / support.sum())
+        balanced.append((right[:, support > 0] / support[support > 0]).mean(axis=1))
+    everywhere = np.arange(len(cube.cells))
+    recalls = bootstrap.balanced_accuracy(cube.correct, cube.label)
+    return [
+        ("accuracy", everywhere, _estimated(bootstrap.mean(cube.correct), accuracy)),
+        ("balanced_accuracy", everywhere, _estimated(recalls, balanced)),
+    ]
+
+
+def _auroc(cube: Cube, bootstrap: Bootstrap) -> Replicates:
+    positive = cube.label != 0
+    area = bootstrap.auroc(cube.score, positive)
+    if positive.all() or not positive.any():
+        return area
+    estimates = []
+    for rows in cube.runs():
+        score, target = torch.from_numpy(cube.score[:, rows]), torch.from_numpy(positive[rows].astype(np.int64))
+        estimates.append(np.array([float(binary_auroc(of_cell, target)) for of_cell in score]))
+    return _estimated(area, estimates)
+
+
+def _other_scores(cube: Cube, bootstrap: Bootstrap) -> list[Score]:
+    everywhere, attacked = np.arange(len(cube.cells)), np.arange(cube.attacked)
+    was_right = cube.correct[cube.clean]
+    fallen = was_right & ~cube.correct
+    scores: list[Score] = [
+        ("attack_success_rate", everywhere, bootstrap.ratio(fallen, was_right)),
+        ("auroc", everywhere, _auroc(cube, bootstrap)),
+    ]
+    for name, values in cube.distortion.items():
+        scores.append((f"success_{name}", attacked, bootstrap.ratio(values * fallen[attacked], fallen[attacked])))
+    clean = np.unique(cube.clean[cube.attacked :])
+    favourite = np.empty_like(cube.label)
+    for rows in cube.runs():
+        favourite[rows] = np.bincount(cube.predicted[clean[0], rows]).argmax()
+    scores.append(("clean_prediction_share", clean, bootstrap.mean(cube.predicted[clean] == favourite)))
+    return scores
+
+
+def _estimated(replicates: Replicates, per_seed: list[Floats]) -> Replicates:
+    """Take torchmetrics' scores, an array of shape (cells,) per training seed, for the estimates."""
+    scores = replicates.scores.copy()
+    scores[..., 0] = np.mean(per_seed, axis=0)
+    return Replicates(scores, replicates.origin)
+
+
+def _tidy(cube: Cube, defense: str, score: Score) -> pd.DataFrame:
+    metric, cells, replicates = score
+    low, high = replicates.limits()
+    return cube.cells.iloc[cells].assign(
+        defense=defense,
+        metric=metric,
+        estimate=replicates.estimate,
+        low=low,
+        high=high,
+        images=len(set(cube.sample)),
+        photographs=len(set(cube.group)),
+        seeds=len(cube.runs()),
+    )[COLUMNS]

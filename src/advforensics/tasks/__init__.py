@@ -1,0 +1,1 @@
+"""Forensic questions: how a picture becomes labelled versions of itself."""

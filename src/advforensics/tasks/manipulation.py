@@ -1,0 +1,105 @@
+"""Which operation was the picture put through?"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from advforensics.sources.base import Picture
+from advforensics.tasks.base import Task, Version
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One albumentations transform with the ranges its parameters are drawn from.
+
+    Args:
+        transform: Builds the transform from drawn parameters (a Hydra ``_partial_``).
+        ranges: Parameter name to ``[low, high]``, both ends included. Two whole numbers draw a whole number. The
+            transform receives the drawn value as the pair ``(value, value)``, which is how albumentations spells a
+            range of one.
+    """
+
+    transform: Callable[..., A.BasicTransform]
+    ranges: Mapping[str, Sequence[Number]] = field(default_factory=dict)
+
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+        """Draw one value per parameter, uniformly over its range."""
+        drawn: dict[str, float] = {}
+        for name, (low, high) in self.ranges.items():
+            whole = isinstance(low, int) and isinstance(high, int)
+            drawn[name] = int(rng.integers(low, high + 1)) if whole else float(rng.uniform(low, high))
+        return drawn
+
+    def build(self, drawn: Mapping[str, float], seed: int) -> A.BasicTransform:
+        """Return the transform for drawn parameters, its own randomness (noise) fixed by ``seed``."""
+        transform = self.transform(**{name: (value, value) for name, value in drawn.items()}, p=1.0)
+        transform.set_random_seed(seed)
+        return transform
+
+
+class Manipulation(Task):
+    """Tell the operation a whole picture was put through.
+
+    Every class leaves by the same door: an operation works on the whole 8-bit picture, so that a patch cut later has
+    no border of its own, and gives 8 bits back; the optional common JPEG step then treats all classes alike.
+
+    Args:
+        name: Name of the task in tables.
+        operations: Operation name to :class:`Operation`, the null class first. The names are the classes, unless
+            ``binary``.
+        binary: Ask only whether anything was done: the first operation is one class, all others the other, which
+            shows one of them, drawn per picture, so that the classes stay balanced.
+        jpeg_quality: Quality of a JPEG step that all classes go through at the end, or ``None`` for none.
+
+    Raises:
+        ValueError: If there are fewer than two operations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operations: Mapping[str, Operation],
+        binary: bool = False,
+        jpeg_quality: int | None = None,
+    ) -> None:
+        if len(operations) < 2:
+            raise ValueError(f"task.operations: a question needs two answers or more, got {list(operations)}")
+        self.name = name
+        self.operations = dict(operations)
+        self.binary = binary
+        self.jpeg_quality = jpeg_quality
+        null = next(iter(self.operations))
+        self.classes = (null, "manipulated") if binary else tuple(self.operations)
+
+    def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
+        """Yield one version per class."""
+        rng = np.random.default_rng([seed, int(picture.group[:16], 16)])
+        names = list(self.operations)
+        if self.binary:
+            names = [names[0], str(rng.choice(names[1:]))]
+        for label, name in enumerate(names):
+            operation = self.operations[name]
+            drawn = operation.draw(rng)
+            noise_seed = int(rng.integers(2**31))
+            pixels = operation.build(drawn, noise_seed)(image=picture.pixels)["image"]
+            if self.jpeg_quality is not None:
+                pixels = A.ImageCompression(quality_range=(self.jpeg_quality, self.jpeg_quality), p=1.0)(image=pixels)[
+                    "image"
+                ]
+            yield Version(label=label, operation=name, parameters=drawn, pixels=np.ascontiguousarray(pixels))
+
+
+def resample(scale_range: tuple[float, float], p: float) -> A.BasicTransform:
+    """Return albumentations' resize by a factor, with bicubic interpolation as picture editors default to.
+
+    Args:
+        scale_range: The factor, twice; 1.5 makes the picture half as large again.
+        p: Probability, always 1 here.
+    """
+    low, high = scale_range
+    return A.RandomScale(scale_limit=(low - 1, high - 1), interpolation=cv2.INTER_CUBIC, p=p)

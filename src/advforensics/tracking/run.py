@@ -1,0 +1,144 @@
+"""What can be written into one MLflow run."""
+
+import copy
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.entities import Metric, Param
+from mlflow.models import infer_signature
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger, MLFlowLogger
+from torch import nn
+
+
+class Run:
+    """An open MLflow run; `Tracking` makes it. Names with a slash make sections of the dashboard.
+
+    Attributes:
+        id: MLflow's run id.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.id = run_id
+        self._client = mlflow.MlflowClient()
+
+    def tags(self, **tags: str) -> None:
+        """Set tags, replacing those of the same name."""
+        for name, value in tags.items():
+            self._client.set_tag(self.id, name, value)
+
+    def params(self, config: DictConfig) -> None:
+        """Set a composed config as flat params, ``defense.weight``; a value keeps the 6000 characters MLflow allows."""
+        flat = [Param(name, str(value)[:6000]) for name, value in _flat(OmegaConf.to_container(config, resolve=True))]
+        for start in range(0, len(flat), 100):  # as many as MLflow takes at once
+            self._client.log_batch(self.id, params=flat[start : start + 100])
+
+    def config(self, config: DictConfig, file: str) -> None:
+        """Keep a composed config as the artifact ``file``."""
+        self._client.log_text(self.id, OmegaConf.to_yaml(config, resolve=True), file)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Add a point to each named metric."""
+        now = time.time_ns() // 1_000_000
+        self._client.log_batch(self.id, [Metric(name, float(value), now, step) for name, value in values.items()])
+
+    def curve(self, name: str, points: Mapping[float, float]) -> None:
+        """Log a metric against epsilon, so that the dashboard draws the curve by itself.
+
+        MLflow's steps are integers: the step is epsilon in thousandths of a level, so 0.125 levels are step 125.
+
+        Args:
+            name: Of the metric, for example ``robust_accuracy/linf``.
+            points: Epsilon in levels (1/255) to value.
+
+        Raises:
+            ValueError: Two epsilons fall on one step.
+        """
+        steps = {round(1000 * eps_levels): value for eps_levels, value in points.items()}
+        if len(steps) < len(points):
+            raise ValueError(f"curve {name}: epsilons {sorted(points)} must differ by 0.001 levels or more")
+        for step, value in sorted(steps.items()):
+            self.metrics({name: value}, step)
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Keep a figure as ``figures/<name>.png``, which the dashboard shows, and ``figures/<name>.svg``."""
+        for suffix in ("png", "svg"):
+            self._client.log_figure(self.id, figure, f"figures/{name}.{suffix}")
+
+    def table(self, path: Path) -> None:
+        """Keep a table's file, for example ``samples.parquet``, under ``tables/``."""
+        self._client.log_artifact(self.id, str(path), "tables")
+
+    def dataset(self, store: Path, digest: str, name: str) -> None:
+        """Name the patch store learnt from. MLflow has room for 36 characters of the digest; a tag has all of it."""
+        source = LocalArtifactDatasetSource(str(store.resolve()))
+        mlflow.log_input(MetaDataset(source, name=name, digest=digest[:36]), context="training")
+        self.tags(dataset_digest=digest)
+
+    def model(self, module: nn.Module, example: NDArray[np.float32]) -> None:
+        """Log a module as it computes in eval mode on the CPU; ``mlflow.pytorch.load_model`` gives the same bits.
+
+        It is pickled, not exported as a graph: a graph has one patch size and refuses the ``eval()`` that every attack
+        calls. So loading needs this package, and trust in who made the run.
+
+        Args:
+            module: From float images in [0,1], (N, C, H, W), to logits (N, K). Left as it is.
+            example: Some input for it, (N, C, H, W).
+        """
+        module = copy.deepcopy(module).cpu().eval()
+        with torch.no_grad():
+            logits = module(torch.from_numpy(example)).numpy()
+        packages = ("advforensics", "numpy", "pytorch-lightning", "torch")
+        logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # its advice against pickle: see above
+        mlflow.pytorch.log_model(
+            module,
+            name="model",
+            signature=infer_signature(example, logits),
+            input_example=example,
+            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in packages],
+            serialization_format="pickle",
+        )
+
+    def lightning_logger(self) -> Logger:
+        """Return a logger that lets Lightning's Trainer write its metrics into this run."""
+        return _LightningLogger(run_id=self.id, tracking_uri=mlflow.get_tracking_uri())
+
+    def fail(self, error: BaseException) -> None:
+        """End as FAILED, with the artifact ``traceback.txt`` and the tag ``error``; as KILLED if interrupted."""
+        try:
+            if isinstance(error, Exception):
+                self.tags(error="".join(traceback.format_exception_only(error)).partition("\n")[0][:500])
+                self._client.log_text(self.id, "".join(traceback.format_exception(error)), "traceback.txt")
+        finally:
+            mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
+
+
+class _LightningLogger(MLFlowLogger):
+    """Lightning's logger in a run that is not Lightning's to end and has its params already."""
+
+    def finalize(self, status: str = "success") -> None:
+        """Leave the run open."""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Log nothing: the composed config holds them."""
+
+
+def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested dictionaries under dotted names; a list is a leaf."""
+    if not isinstance(node, dict):
+        yield name, node
+    else:
+        for key, value in node.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))

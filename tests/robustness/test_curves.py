@@ -1,0 +1,164 @@
+"""Tests of the curves that are derived from a sample table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tables import sample_table
+from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
+
+from advforensics.robustness.cube import CELL, WORST
+from advforensics.robustness.curves import COLUMNS, curves, differences
+
+
+@pytest.fixture(scope="module")
+def samples() -> pd.DataFrame:
+    return sample_table(
+        attacks=("fgsm", "pgd", "pgd_l2"),
+        defenses=("baseline", "adversarial_fusion"),
+        seeds=(1, 2),
+        domains=("float", "8bit"),
+    )
+
+
+@pytest.fixture(scope="module")
+def table(samples: pd.DataFrame) -> pd.DataFrame:
+    return curves(samples, resamples=200)
+
+
+def of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return table[table["metric"] == metric].set_index(["defense", *CELL]).sort_index()
+
+
+def test_a_row_per_cell_and_metric_says_what_it_rests_on(table: pd.DataFrame) -> None:
+    assert list(table.columns) == COLUMNS
+    assert not table.duplicated(["defense", *CELL, "metric"]).any()
+    assert (table[["images", "photographs", "seeds"]] == [72, 12, 2]).all(axis=None)
+    assert set(table["metric"]) == {
+        *("accuracy", "balanced_accuracy", "attack_success_rate", "auroc"),
+        *("success_linf_levels", "success_l2", "clean_prediction_share"),
+    }
+
+
+def test_estimates_lie_within_their_limits(table: pd.DataFrame) -> None:
+    known = table.dropna()
+    assert ((known["low"] <= known["estimate"] + 1e-6) & (known["estimate"] <= known["high"] + 1e-6)).all()
+
+
+def test_scores_are_those_of_torchmetrics_averaged_over_seeds(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+    for _, rows in samples.groupby(["defense", *CELL]):
+        cell = tuple(rows.iloc[0][["defense", *CELL]])
+        expected: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "auroc": []}
+        for _, run in rows.groupby("seed"):
+            predicted, target, score = (torch.tensor(run[name].to_numpy()) for name in ("predicted", "label", "score"))
+            expected["accuracy"].append(float(multiclass_accuracy(predicted, target, 3, average="micro")))
+            expected["balanced_accuracy"].append(float(multiclass_accuracy(predicted, target, 3, average="macro")))
+            expected["auroc"].append(float(binary_auroc(score, (target > 0).long())))
+        for metric, values in expected.items():
+            assert of(table, metric)["estimate"].to_dict()[cell] == pytest.approx(np.mean(values), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "auroc"])
+def test_the_worst_case_is_no_better_than_any_attack(table: pd.DataFrame, metric: str) -> None:
+    scores = of(table, metric)["estimate"]
+    worst = scores.xs(WORST, level="attack")
+    for attack in ("fgsm", "pgd", "pgd_l2"):
+        of_attack = scores.xs(attack, level="attack")
+        assert (worst.loc[of_attack.index] <= of_attack).all()
+
+
+def test_the_worst_case_is_taken_image_by_image() -> None:
+    samples = sample_table(photographs=2, patches=2, classes=2, eps=(0, 1))
+    attacked = samples["eps_levels"] == 1
+    samples["predicted"] = samples["label"]
+    for attack, image in (("fgsm", 0), ("pgd", 1)):  # each fools the detector on another image
+        fooled = attacked & (samples["attack"] == attack) & (samples["sample_id"] == f"s{image:05d}")
+        samples.loc[fooled, "predicted"] = 1 - samples.loc[fooled, "label"]
+    samples["correct"] = samples["predicted"] == samples["label"]
+    accuracy = of(curves(samples, resamples=10), "accuracy").xs(1.0, level="eps_levels")["estimate"]
+    assert accuracy.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0.75, "pgd": 0.75, WORST: 0.5}
+
+
+def test_at_epsilon_zero_every_curve_starts_from_clean_accuracy(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+    clean = of(table, "accuracy")["estimate"].xs(0.0, level="eps_levels")
+    for defense, values in clean.groupby("defense"):
+        rows = samples[(samples["defense"] == defense) & (samples["eps_levels"] == 0)]
+        assert values.to_numpy() == pytest.approx(rows.groupby("seed")["correct"].mean().mean(), abs=1e-12)
+    assert (of(table, "attack_success_rate")["estimate"].xs(0.0, level="eps_levels") == 0).all()
+    assert of(table, "success_l2")["estimate"].xs(0.0, level="eps_levels").isna().all()
+
+
+def test_success_and_its_distortion_count_only_images_that_were_right(samples: pd.DataFrame) -> None:
+    one = samples[(samples["defense"] == "baseline") & (samples["seed"] == 1) & (samples["domain"] == "float")]
+    one = one[one["attack"] == "fgsm"].sort_values(["eps_levels", "sample_id"]).reset_index(drop=True)
+    one["l2"] = np.arange(len(one)) / 100
+    table = curves(one, resamples=10)
+    was_right = one.loc[one["eps_levels"] == 0, "correct"].to_numpy()
+    now = one[one["eps_levels"] == 1]
+    fallen = was_right & ~now["correct"].to_numpy()
+    cell = ("baseline", "linf", "float", "fgsm", 1.0)
+    assert of(table, "attack_success_rate")["estimate"].loc[cell] == pytest.approx(fallen.sum() / was_right.sum())
+    assert of(table, "success_l2")["estimate"].loc[cell] == pytest.approx(now["l2"].to_numpy()[fallen].mean())
+
+
+def test_a_collapsed_detector_is_told_by_the_share_of_its_favourite_class(samples: pd.DataFrame) -> None:
+    collapsed = samples.assign(predicted=2, correct=samples["label"] == 2)
+    table = curves(collapsed, resamples=10)
+    assert (of(table, "clean_prediction_share")["estimate"] == 1).all()
+    assert of(table, "balanced_accuracy")["estimate"].to_numpy() == pytest.approx(1 / 3)
+
+
+def test_auroc_is_unknown_when_all_images_are_on_one_side(samples: pd.DataFrame) -> None:
+    table = curves(samples[samples["label"] > 0], resamples=10)
+    assert of(table, "auroc")["estimate"].isna().all()
+    assert of(table, "balanced_accuracy")["estimate"].notna().all()
+
+
+def test_the_same_table_in_another_order_gives_the_same_curves(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+    shuffled = samples.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(curves(shuffled, resamples=200), table)
+
+
+def test_a_difference_is_that_of_the_curves_and_surer_than_either(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+    gains = of(differences(samples, resamples=200), "accuracy").loc["adversarial_fusion"]
+    accuracy = of(table, "accuracy")["estimate"]
+    expected = accuracy.loc["adversarial_fusion"] - accuracy.loc["baseline"]
+    np.testing.assert_allclose(gains["estimate"], expected)
+    assert (gains["low"] <= gains["high"]).all()
+    with pytest.raises(ValueError, match=r"\['baseline'\]"):
+        differences(samples[samples["defense"] == "baseline"])
+
+
+def test_a_missing_column_is_named(samples: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match=r"\['score'\].*advforensics sweep"):
+        curves(samples.drop(columns="score"))
+
+
+def test_clean_rows_are_needed_for_every_attack(samples: pd.DataFrame) -> None:
+    lacking = samples[(samples["eps_levels"] > 0) | (samples["attack"] != "pgd")]
+    with pytest.raises(ValueError, match="attack pgd: no rows at eps_levels 0"):
+        curves(lacking)
+
+
+def test_clean_rows_must_be_the_same_under_every_attack(samples: pd.DataFrame) -> None:
+    broken = samples.copy()
+    row = broken.index[(broken["eps_levels"] == 0) & (broken["attack"] == "pgd") & broken["correct"]][0]
+    broken.loc[row, "predicted"] = (broken.loc[row, "label"] + 1) % 3
+    broken.loc[row, "correct"] = False
+    with pytest.raises(ValueError, match="must hold the clean picture"):
+        curves(broken)
+
+
+def test_attacks_must_have_the_same_samples(samples: pd.DataFrame) -> None:
+    lacking = samples.drop(samples.index[(samples["attack"] == "fgsm") & (samples["eps_levels"] == 1)][0])
+    with pytest.raises(ValueError, match=r"attack fgsm, eps_levels 1\.0: 143 rows.*72 samples and 2 training seeds"):
+        curves(lacking)
+
+
+def test_tables_of_several_detectors_or_contradicting_themselves_are_refused(samples: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="mixes detectors"):
+        curves(samples.assign(detector=np.where(samples["seed"] == 1, "srm", "plain")))
+    with pytest.raises(ValueError, match="contradicts"):
+        curves(samples.assign(correct=True))
+    with pytest.raises(ValueError, match="empty"):
+        curves(samples.iloc[:0])
