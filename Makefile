@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: run test lint dashboard
 
 run: $(INSTALLED)
-	@python -m advforensics.pipeline $(if $(PHOTOS),photos="$(PHOTOS)")
+	@python -m advforensics.pipeline $(if $(PHOTOS),"$(PHOTOS)")
 	@dvc repro
 	@python -m advforensics.pipeline --say
 

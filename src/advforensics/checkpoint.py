@@ -10,6 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from advforensics.detectors.detector import Detector
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -24,7 +26,7 @@ class Trained:
         commit: Git commit it was trained at.
     """
 
-    detector: nn.Module
+    detector: Detector
     config: DictConfig
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
@@ -94,9 +96,9 @@ def load_checkpoint(path: str | Path) -> Trained:
     )
 
 
-def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> nn.Module:
+def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> Detector:
     """Return the network that ``config.detector.model`` describes, for patches of ``shape`` and these classes."""
-    detector: nn.Module = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
+    detector: Detector = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
     return detector
 
 

@@ -79,14 +79,15 @@ class PatchDataset(Dataset[Batch]):
 
     def _patch(self, index: int) -> NDArray[np.uint8]:
         shard, row = self._rows[index]
-        patch = shard[row]
+        patch: NDArray[np.uint8] = shard[row]
         if self._augment is None:
             return patch
         picture = np.ascontiguousarray(patch.transpose(1, 2, 0))
         return np.ascontiguousarray(self._augment(image=picture)["image"].transpose(2, 0, 1))
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
+    """Take a batch as `PatchDataset.__getitems__` has made it, where the default would stack samples."""
     return batch
 
 

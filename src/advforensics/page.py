@@ -50,7 +50,7 @@ def render(
         table=table.to_dict("records"),
         columns=list(table.columns),
         figures=[
-            {"name": name, "svg": Markup(_inline(path)), "caption": CAPTIONS.get(name, "")} 
+            {"name": name, "svg": Markup(_inline(path)), "caption": CAPTIONS.get(name, "")}
             for name, path in figures.items()
         ],
         galleries={name: base64.b64encode(path.read_bytes()).decode() for name, path in galleries.items()},

@@ -45,7 +45,7 @@ def report(cfg: DictConfig) -> str:
     classes = tables[0].attrs["classes"]
     samples = pd.concat(tables, ignore_index=True)
     table = curves(samples, resamples=cfg.resamples)
-    compared = samples["defense"].nunique() > 1
+    compared = len(samples["defense"].unique()) > 1
     gaps = differences(samples, cfg.reference, resamples=cfg.resamples) if compared else pd.DataFrame()
     finding = " ".join(sentences(table, gaps, cfg.reference, cfg.eps_levels))
 

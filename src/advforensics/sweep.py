@@ -123,8 +123,8 @@ def _metrics(table: pd.DataFrame, cost: Cost) -> dict[str, float]:
     """Return the headline numbers under names that sort: ``robust_accuracy/linf/float/0.5``."""
     robust = table[(table["attack"] == "worst") & (table["metric"] == "accuracy")]
     points = {
-        f"robust_accuracy/{row.norm}/{row.domain}/{row.eps_levels:g}": float(row.estimate)
-        for row in robust.itertuples()
+        f"robust_accuracy/{row['norm']}/{row['domain']}/{row['eps_levels']:g}": float(row["estimate"])
+        for row in robust.to_dict("records")
     }
     counts = {"sweep_forward_images": float(cost.forward), "sweep_backward_images": float(cost.backward)}
     return {**points, "sweep_seconds": cost.seconds, **counts}
@@ -144,14 +144,16 @@ def _draw_gallery(trained: Trained, targets: Targets, attack: Attack, cfg: DictC
     eps = cfg.gallery.eps_levels * LEVEL
     adversarial = to_8bit(attack.norm, eps, images, attack(detector, images, labels, eps))
     with torch.no_grad():
-        residuals = [detector.residual(pictures).numpy() for pictures in (images, adversarial)]
-        answers = [detector(pictures).argmax(dim=1).tolist() for pictures in (images, adversarial)]
+        residual, residual_adversarial = detector.residual(images), detector.residual(adversarial)
+        answer, answer_adversarial = detector(images).argmax(dim=1), detector(adversarial).argmax(dim=1)
     figure = gallery(
         images.numpy(),
         adversarial.numpy(),
-        *residuals,
+        residual.numpy(),
+        residual_adversarial.numpy(),
         labels.tolist(),
-        *answers,
+        answer.tolist(),
+        answer_adversarial.tolist(),
         trained.classes,
         cfg.gallery.eps_levels,
     )

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from advforensics.checkpoint import build_detector, save_checkpoint
 from advforensics.cost import counted
 from advforensics.data import PatchData
+from advforensics.defenses.baseline import Baseline
 from advforensics.tracking import commit, store_digest
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     with tracking.run(name, cfg, {"defense": cfg.defense.name, "seed": str(cfg.seed)}) as run:
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         run.dataset(data.store.folder, store_digest(data.store.folder), cfg.task.name)
-        module: pl.LightningModule = instantiate(
+        module: Baseline = instantiate(
             cfg.defense.module, detector=build_detector(cfg, classes, shape), classes=len(classes)
         )
         unfinished = _unfinished(folder, cfg)

@@ -24,6 +24,8 @@ class Baseline(pl.LightningModule):
         scheduler: Builds a per-step learning-rate schedule from ``optimizer`` and ``total_steps``.
     """
 
+    detector: nn.Module
+
     def __init__(
         self,
         detector: nn.Module,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from advforensics.detectors.trunk import Trunk
 from advforensics.detectors.truncation import Truncation
+from advforensics.detectors.trunk import Trunk
 
 
 class Normalization(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 
-class Trunk(nn.Sequential):
+class Trunk(nn.Module):
     """Strided convolutions, each with batch normalisation and an activation, then global average pooling.
 
     Traces of processing are local and the same everywhere in a picture, so the trunk keeps a small field of view,
@@ -21,6 +21,7 @@ class Trunk(nn.Sequential):
     """
 
     def __init__(self, channels: int, classes: int, widths: Sequence[int], activation: Callable[[], nn.Module]) -> None:
+        super().__init__()
         layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
         for stage, width in enumerate(widths):
             kernel = 5 if stage == 0 else 3
@@ -31,9 +32,9 @@ class Trunk(nn.Sequential):
             ]
             channels = width
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
-        super().__init__(*layers)
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, residual: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of residuals ``(N, R, H, W)``."""
-        logits: Tensor = super().forward(residual)
+        logits: Tensor = self.layers(residual)
         return logits

@@ -44,6 +44,6 @@ def read_samples(path: Path) -> pd.DataFrame:
     metadata = table.schema.metadata or {}
     if METADATA_KEY not in metadata:
         raise ValueError(f"{path} is not a sample table: it lacks the metadata that `advforensics sweep` writes")
-    samples = table.to_pandas()
+    samples: pd.DataFrame = table.to_pandas()
     samples.attrs["classes"] = json.loads(metadata[METADATA_KEY])["classes"]
     return samples

@@ -64,8 +64,11 @@ class Shapes:
         groups = large + int(rng.integers(2, 15))
         group = np.concatenate([np.arange(large), rng.integers(large, groups, number - large)])
         home = np.stack([rng.uniform(0, width, groups), rng.uniform(horizon, 1.1 * height, groups)], -1)
-        spread = np.exp(rng.normal(np.log(0.07), 0.6, (groups, 1))) * width * [1.3, 0.8]
-        centre = home[group] + spread[group] * rng.normal(size=(number, 2)) * (np.arange(number) >= large)[:, None]
+        # A group fills a disc in which its members cover one another about twice, however many they are.
+        spread = np.sqrt(np.bincount(group, radii**2, groups)) * np.exp(rng.normal(-0.3, 0.4, groups))
+        spread[:large] = 0
+        angle, reach = rng.uniform(0, 2 * np.pi, number), np.sqrt(rng.uniform(size=number)) * spread[group]
+        centre = home[group] + np.stack([1.3 * reach * np.cos(angle), 0.8 * reach * np.sin(angle)], -1)
         # Large things tend to stand behind small ones: details lie on surfaces.
         order = np.argsort(-np.log(radii) + rng.normal(0, 0.8, number))
         radii, group, centre = radii[order], group[order], centre[order]
@@ -77,7 +80,7 @@ class Shapes:
         light = rng.uniform(0, 2 * np.pi)
         shade = rng.normal(0.2, 0.25, number) / radii
         straight, level = rng.beta(0.4, 0.4, groups), rng.uniform(size=groups) < 0.5
-        roughness = np.exp(rng.normal(np.log(rng.uniform(0.15, 0.55)), 0.7, groups))
+        roughness = np.exp(rng.normal(np.log(rng.uniform(0.12, 0.5)), 0.7, groups))
         turn = np.where(level[group], rng.normal(0, 0.05, number), rng.uniform(0, 2 * np.pi, number))
         zoom = np.exp(rng.uniform(np.log(0.5), 0, groups))[group]
         own = rng.normal(0, 1, (number, 4)) * [0.05, 0.03, 0.05, rng.uniform(0.1, 0.5)]  # what tells it from its group

@@ -99,7 +99,7 @@ class Simulator(Source):
         quality = round(100 - _log_uniform(rng, (100 - self.quality[1], 100 - self.quality[0])))
         return Camera(
             blur=_log_uniform(rng, self.blur),
-            exposure=_log_uniform(rng, (0.05, 0.28)),  # around the 0.18 of a grey card, more often under than over
+            exposure=_log_uniform(rng, (0.06, 0.32)),  # around the 0.18 of a grey card, more often under than over
             gain=gain,
             read=gain * READ_NOISE,
             white_balance=(float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.8))),  # green is the most sensitive

@@ -31,8 +31,10 @@ class Operation:
         """Draw one value per parameter, uniformly over its range."""
         drawn: dict[str, float] = {}
         for name, (low, high) in self.ranges.items():
-            whole = isinstance(low, int) and isinstance(high, int)
-            drawn[name] = int(rng.integers(low, high + 1)) if whole else float(rng.uniform(low, high))
+            if isinstance(low, int) and isinstance(high, int):
+                drawn[name] = int(rng.integers(low, high + 1))
+            else:
+                drawn[name] = float(rng.uniform(low, high))
         return drawn
 
     def build(self, drawn: Mapping[str, float], seed: int) -> A.BasicTransform:

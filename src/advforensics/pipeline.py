@@ -1,0 +1,57 @@
+"""What `make run` does around `dvc repro`: say on which pictures, and afterwards what came out.
+
+``python -m advforensics.pipeline [FOLDER]`` writes ``params.yaml`` for the simulator, or for a folder of photographs;
+``python -m advforensics.pipeline --say`` prints where the report is.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+PARAMS = Path("params.yaml")
+HEADER = "# What `dvc repro` runs. `make run PHOTOS=...` writes this file; edit it by hand for anything else.\n"
+
+
+def settings(photos: str | None) -> dict[str, object]:
+    """Return the content of ``params.yaml``.
+
+    Args:
+        photos: Folder of photographs; ``None`` for the simulator.
+
+    Raises:
+        NotADirectoryError: If ``photos`` is no folder.
+    """
+    if photos is None:
+        name, inputs, source, seeds = "simulator", "conf/source/simulator.yaml", "source=simulator", [1]
+    else:
+        folder = Path(photos).expanduser().resolve()
+        if not folder.is_dir():
+            raise NotADirectoryError(f"PHOTOS={photos} is not a folder; give the folder that holds your photographs")
+        quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+        name, inputs = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name) or "photos", str(folder)
+        # What is said of real photographs deserves to know how much one training differs from the next.
+        source, seeds = f"source=photos 'source.folder=\"{quoted}\"'", [1, 2, 3]
+    return {"name": name, "source": source, "inputs": inputs, "seeds": seeds}
+
+
+def main(arguments: list[str]) -> None:
+    """Write ``params.yaml``, or say what came out of the run it describes."""
+    if arguments == ["--say"]:
+        report = Path("out") / str(OmegaConf.load(PARAMS).name) / "report"
+        print(f"report:    {report / 'report.html'}")
+        print("dashboard: make dashboard, then http://127.0.0.1:5000 in a browser")
+        print(f"finding:   {(report / 'finding.txt').read_text().strip()}")
+        return
+    text = HEADER + OmegaConf.to_yaml(OmegaConf.create(settings(arguments[0] if arguments else None)))
+    # DVC looks at the content, but an untouched file spares everybody the question what has changed.
+    if not PARAMS.is_file() or PARAMS.read_text() != text:
+        PARAMS.write_text(text)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (NotADirectoryError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
