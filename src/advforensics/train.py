@@ -34,9 +34,12 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Append the epoch that has just ended."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        earlier = pd.read_csv(self.path) if trainer.current_epoch > 0 else pd.DataFrame()
         row = pd.DataFrame([{"epoch": trainer.current_epoch + 1, **metrics}])
-        pd.concat([earlier, row], ignore_index=True).to_csv(self.path, index=False)
+        if trainer.current_epoch > 0:
+            earlier = pd.read_csv(self.path)
+            # A training killed between this and its checkpoint comes by here twice.
+            row = pd.concat([earlier[earlier["epoch"] <= trainer.current_epoch], row], ignore_index=True)
+        row.to_csv(self.path, index=False)
         scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, scores)
 
@@ -71,7 +74,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             cfg.trainer,
             logger=run.lightning_logger(),
             callbacks=[
-                History(folder / "training.csv"),
+                History(unfinished / "training.csv"),
                 ModelCheckpoint(unfinished, save_top_k=0, save_last=True, save_on_train_epoch_end=True),
             ],
             enable_progress_bar=sys.stderr.isatty(),
@@ -87,7 +90,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
             folder / "checkpoint.pt", module.detector, config=cfg, classes=classes, shape=shape, commit=commit()
         )
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        run.metrics(metrics)
+        (unfinished / "training.csv").replace(folder / "training.csv")
+        run.metrics({name: value for name, value in metrics.items() if name.startswith("train_")})
         run.tags(checkpoint_sha256=digest)
         run.table(folder / "training.csv")
         example, _ = next(iter(data.batches("test")))

