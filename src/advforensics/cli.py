@@ -40,7 +40,6 @@ def main() -> None:
     del sys.argv[1]
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
     logging.captureWarnings(True)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # advice and advertisements
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
@@ -58,6 +57,8 @@ def _task(command: str) -> Callable[[DictConfig], float | None]:
         elif command == "train":
             from advforensics.train import train
 
+            # Advice and advertisements; Lightning sets its own level when it is imported.
+            logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
             return train(cfg)["test_accuracy"]
         elif command == "sweep":
             from advforensics.sweep import sweep

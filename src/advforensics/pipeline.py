@@ -5,6 +5,7 @@
 """
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,10 +30,12 @@ def settings(photos: str | None) -> dict[str, object]:
         folder = Path(photos).expanduser().resolve()
         if not folder.is_dir():
             raise NotADirectoryError(f"PHOTOS={photos} is not a folder; give the folder that holds your photographs")
-        quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+        # Hydra's way of quoting: a quote is escaped, and so are the backslashes right before one.
+        quoted = re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + (end[2] and f"\\{end[2]}"), str(folder))
+        override = shlex.quote(f'source.folder="{quoted}"')
         name, inputs = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name) or "photos", str(folder)
         # What is said of real photographs deserves to know how much one training differs from the next.
-        source, seeds = f"source=photos 'source.folder=\"{quoted}\"'", [1, 2, 3]
+        source, seeds = f"source=photos {override}", [1, 2, 3]
     return {"name": name, "source": source, "inputs": inputs, "seeds": seeds}
 
 

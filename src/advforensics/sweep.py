@@ -45,7 +45,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     folder = Path(cfg.folder) if cfg.folder else Path(cfg.checkpoint).parent / "sweep"
     folder.mkdir(parents=True, exist_ok=True)
     trained = load_checkpoint(cfg.checkpoint)
-    targets = select(PatchStore(cfg.store), trained, cfg.images)
+    targets = select(PatchStore(cfg.store), trained, cfg.split, cfg.images)
     attacks: list[Attack] = [instantiate(attack) for attack in cfg.attacks.values()]
     if not attacks:
         raise ValueError("attacks: a sweep needs at least one; name one of conf/attack, e.g. +attack@attacks.pgd=pgd")
@@ -70,12 +70,13 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def select(store: PatchStore, trained: Trained, images: int | None) -> Targets:
-    """Return the test patches to attack: the first of every photograph and class, then the second, and so on.
+def select(store: PatchStore, trained: Trained, split: str, images: int | None) -> Targets:
+    """Return the patches to attack: the first of every photograph and class, then the second, and so on.
 
     Args:
         store: The patch store.
         trained: The detector, whose classes and patch shape must be the store's.
+        split: ``train``, ``val`` or ``test``.
         images: How many; ``None`` for all.
 
     Raises:
@@ -86,7 +87,7 @@ def select(store: PatchStore, trained: Trained, images: int | None) -> Targets:
             f"the detector was trained on {trained.classes} at {trained.shape}, but {store.folder} holds"
             f" {store.classes} at {store.shape}; give the store it was trained on, or train on this one"
         )
-    dataset = PatchDataset(store, "test")
+    dataset = PatchDataset(store, split)
     manifest = dataset.manifest
     rank = manifest.groupby(["group", "label"]).cumcount()
     chosen = rank.sort_values(kind="stable").index[:images].tolist()

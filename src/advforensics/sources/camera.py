@@ -6,9 +6,11 @@ What is modelled, in the order in which light and numbers pass:
 * *Sensor*: a Bayer mosaic (Bayer, US patent 3971065, 1976) with the shot and read noise of Foi et al., "Practical
   Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data", 2008: variance ``gain * signal + read**2``.
   Full wells clip.
-* *Development*: white balance, demosaicing by OpenCV (bilinear or edge-aware), a tone curve around that of sRGB
-  (IEC 61966-2-1), and one detail step that removes what is small and strengthens the rest: coring and unsharp masking.
-* *File*: optionally reduced size, optionally JPEG, as most cameras give nothing else.
+* *Development*: white balance, demosaicing by OpenCV (bilinear or edge-aware), a colour matrix that undoes the overlap
+  of the filters, a tone curve around that of sRGB (IEC 61966-2-1), a blur against noise and an unsharp mask.
+* *File*: 8 bits, and JPEG for most, as most cameras give nothing else.
+
+Not modelled: pattern noise of a sensor, distortion and colour fringes of a lens, motion blur, defective photosites.
 """
 
 from dataclasses import dataclass
@@ -47,7 +49,6 @@ class Camera:
         smoothing: Standard deviation in pixels of the blur that reduces noise after demosaicing.
         sharpening: How much of the detail is added once more.
         radius: Standard deviation in pixels that tells detail from the rest.
-        reduction: Photosites per pixel of the picture, along a side; 2 is a picture of reduced size.
         quality: JPEG quality, or ``None`` for none.
         chroma: JPEG chroma subsampling.
     """
@@ -62,31 +63,28 @@ class Camera:
     smoothing: float
     sharpening: float
     radius: float
-    reduction: int
     quality: int | None
     chroma: Literal["4:4:4", "4:2:2", "4:2:0"]
 
-    def photograph(self, radiance: Field, rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    def photograph(self, radiance: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Take a picture.
 
         Args:
-            radiance: Linear light, shape ``(H, W, 3)``, at least as fine as the sensor.
+            radiance: Linear light at every photosite, shape ``(H, W, 3)``, RGB.
             rng: Where the noise comes from.
-            height: Pixels of the picture from top to bottom.
-            width: Pixels from left to right.
 
         Returns:
-            Shape ``(height, width, 3)``, RGB.
+            The picture, shape ``(H, W, 3)``, RGB.
+
+        Raises:
+            ValueError: If the sides are not even: a cell of the mosaic is two photosites wide and high.
         """
-        size = (self.reduction * width, self.reduction * height)
-        signal = lens(radiance, self.blur * radiance.shape[1] / size[0])
-        signal = cv2.resize(signal, size, interpolation=cv2.INTER_AREA) * np.float32(self.exposure)
+        if radiance.ndim != 3 or radiance.shape[2] != 3 or radiance.shape[0] % 2 or radiance.shape[1] % 2:
+            raise ValueError(f"a camera needs light of shape (even, even, 3), got {radiance.shape}")
         balance = np.array([self.white_balance[0], 1, self.white_balance[1]], np.float32)
-        raw = sense(mosaic(signal @ _CROSSTALK.T * balance), self.gain, self.read, rng)
-        linear = self._developed(raw, balance)
-        if self.reduction > 1:
-            linear = cv2.resize(linear, (width, height), interpolation=cv2.INTER_AREA)
-        picture = self._detailed(tone(linear, self.contrast) * 255)
+        signal = lens(radiance, self.blur) @ (self.exposure * balance[:, None] * _CROSSTALK).T.astype(np.float32)
+        raw = sense(mosaic(signal), self.gain, self.read, rng)
+        picture = self._detailed(tone(self._developed(raw, balance), self.contrast) * 255)
         pixels = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
         return pixels if self.quality is None else self._compressed(pixels, self.quality)
 
@@ -106,7 +104,8 @@ class Camera:
     def _compressed(self, pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
         options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _CHROMA[self.chroma]]
         _, stream = cv2.imencode(".jpg", pixels[..., ::-1], options)
-        return np.ascontiguousarray(cv2.imdecode(stream, cv2.IMREAD_COLOR)[..., ::-1])
+        decoded = np.asarray(cv2.imdecode(stream, cv2.IMREAD_COLOR), np.uint8)
+        return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def lens(radiance: Field, sigma: float) -> Field:
@@ -133,7 +132,7 @@ def sense(signal: Field, gain: float, read: float, rng: np.random.Generator) -> 
     black level of a raw file leaves room for noise.
     """
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
-    return np.minimum(signal + noise * np.sqrt(gain * signal + read**2, dtype=np.float32), 1)
+    return np.asarray(np.minimum(signal + noise * np.sqrt(gain * signal + read**2, dtype=np.float32), 1), np.float32)
 
 
 def tone(linear: Field, contrast: float) -> Field:
@@ -144,6 +143,6 @@ def tone(linear: Field, contrast: float) -> Field:
         contrast: Slope of the S at 1/2; 1 leaves sRGB.
     """
     v = np.clip(linear, 0, 1)
-    srgb = np.where(v <= 0.0031308, 12.92 * v, 1.055 * np.maximum(v, 1e-6) ** np.float32(1 / 2.4) - 0.055)
+    srgb = np.where(v <= 0.0031308, 12.92 * v, 1.055 * cv2.pow(v, 1 / 2.4).reshape(v.shape) - 0.055)
     smooth = srgb * srgb * (3 - 2 * srgb)  # slope 3/2 in the middle
-    return np.asarray(srgb + np.float32(2 * (contrast - 1)) * (smooth - srgb), np.float32)
+    return np.asarray(srgb + 2 * (contrast - 1) * (smooth - srgb), np.float32)

@@ -11,7 +11,7 @@ What is modelled, and whose model it is:
 * *Light.* A slow field and soft cast shadows modulate everything; a few lamps and glints outshine it.
 * *Depth.* Behind the shapes lies a sky above a horizon or a wall, and often a distance that is out of focus.
 
-Lengths are in samples of the scene, which is meant to be finer than the sensor that will look at it.
+Lengths are in samples, one for each photosite of the camera that will look. Edges are hard: its lens softens them.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from advforensics.sources.textures import Field, atlas, outlines, power_law_noise, power_law_sizes
+from advforensics.sources.textures import TILE, Field, atlas, outlines, power_law_noise, power_law_sizes
 
 SUBSAMPLE_BITS = 3  # fractional bits of the coordinates that OpenCV draws with
+BAND = 32  # rows worked on at a time, so that what is needed stays in the processor's cache
 LAMP = 0.01  # share of shapes that shine or glint
 
 
@@ -79,8 +80,8 @@ class Shapes:
         albedo = rng.normal(0, rng.uniform(0.3, 0.8), groups)
         light = rng.uniform(0, 2 * np.pi)
         shade = rng.normal(0.2, 0.25, number) / radii
-        straight, level = rng.beta(0.4, 0.4, groups), rng.uniform(size=groups) < 0.5
-        roughness = np.exp(rng.normal(np.log(rng.uniform(0.12, 0.5)), 0.7, groups))
+        straight, level = rng.beta(0.4, 0.4, groups), rng.uniform(size=groups) < 0.7
+        roughness = np.exp(rng.normal(np.log(rng.uniform(0.15, 0.65)), 0.7, groups))
         turn = np.where(level[group], rng.normal(0, 0.05, number), rng.uniform(0, 2 * np.pi, number))
         zoom = np.exp(rng.uniform(np.log(0.5), 0, groups))[group]
         own = rng.normal(0, 1, (number, 4)) * [0.05, 0.03, 0.05, rng.uniform(0.1, 0.5)]  # what tells it from its group
@@ -93,7 +94,7 @@ class Shapes:
             texture=rng.integers(0, kinds, groups)[group].astype(np.int32),
             contrast=np.minimum(roughness[group] * np.exp(own[:, 3]), 1.0).astype(np.float32),
             turn=(zoom[:, None] * np.stack([np.cos(turn), np.sin(turn)], -1)).astype(np.float32),
-            offset=rng.uniform(0, 512, (number, 2)).astype(np.float32),
+            offset=rng.uniform(0, TILE, (number, 2)).astype(np.float32),
         )
 
     def radiance(self, labels: NDArray[np.int32], textures: Field, step: int) -> Field:
@@ -104,21 +105,23 @@ class Shapes:
             textures: Tiles, ``(kinds, side, side)``.
             step: Distance of neighbouring samples; above 1 for a distance that is drawn coarsely.
         """
-        height, width = labels.shape
-        y, x = np.mgrid[: height * step : step, : width * step : step].astype(np.float32)
-        x -= self.centre[:, 0][labels]
-        y -= self.centre[:, 1][labels]
-        log = self.slope[:, 0][labels] * x + self.slope[:, 1][labels] * y
-        np.clip(log, -0.8, 0.8, out=log)
-        cos, sin = self.turn[:, 0][labels], self.turn[:, 1][labels]
         side = textures.shape[1]
-        u = (cos * x + sin * y + self.offset[:, 0][labels]) % side
-        v = (cos * y - sin * x + self.offset[:, 1][labels]) % side
         # One picture holds all tiles, each with its first row and column repeated for interpolation across the seam.
-        padded = np.pad(textures, ((0, 0), (0, 1), (0, 1)), mode="wrap").reshape(-1, side + 1)
-        v += (self.texture * np.int32(side + 1)).astype(np.float32)[labels]
-        log += self.contrast[labels] * cv2.remap(padded, u, v, cv2.INTER_LINEAR)
-        return np.asarray(np.exp(log[..., None] + self.colour[labels]), np.float32)
+        tiles = np.pad(textures, ((0, 0), (0, 1), (0, 1)), mode="wrap").reshape(-1, side + 1)
+        first_row = (self.texture * np.int32(side + 1)).astype(np.float32)
+        radiance = np.empty((*labels.shape, 3), np.float32)
+        for top in range(0, labels.shape[0], BAND):
+            label = labels[top : top + BAND]
+            rows, columns = np.indices(label.shape, dtype=np.float32)
+            x = step * columns - self.centre[:, 0][label]
+            y = step * (rows + top) - self.centre[:, 1][label]
+            shade = self.slope[:, 0][label] * x + self.slope[:, 1][label] * y
+            cos, sin = self.turn[:, 0][label], self.turn[:, 1][label]
+            u = (cos * x + sin * y + self.offset[:, 0][label]) % side
+            v = (cos * y - sin * x + self.offset[:, 1][label]) % side + first_row[label]
+            log = np.clip(shade, -0.8, 0.8) + self.contrast[label] * cv2.remap(tiles, u, v, cv2.INTER_LINEAR)
+            radiance[top : top + BAND] = np.exp(log[..., None] + self.colour[label])
+        return radiance
 
 
 def render(rng: np.random.Generator, height: int, width: int) -> Field:
@@ -153,10 +156,10 @@ def _distance(rng: np.random.Generator, height: int, width: int, horizon: float)
     height, width = height // 2, width // 2
     side = max(height, width)
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
-    cloud = power_law_noise(rng, 512, rng.uniform(1.3, 2.2), stretch=rng.uniform(1, 3)) * rng.uniform(0.01, 0.3)
+    cloud = power_law_noise(rng, TILE, rng.uniform(1.3, 2.2), stretch=rng.uniform(1, 3)) * rng.uniform(0.01, 0.3)
     cloud = cv2.resize(cloud, (side, side), interpolation=cv2.INTER_LINEAR)[:height, :width]
     sky = cloud + rng.uniform(0.2, 1.5) + y * rng.uniform(-0.3, 0.8)
-    rough = power_law_noise(rng, 1024, rng.uniform(0.5, 1.1), stretch=rng.uniform(1, 6)) * rng.uniform(0.05, 0.5)
+    rough = power_law_noise(rng, 2 * TILE, rng.uniform(0.5, 1.1), stretch=rng.uniform(1, 6)) * rng.uniform(0.05, 0.5)
     ground = cv2.resize(rough, (side, side), interpolation=cv2.INTER_LINEAR)[:height, :width] - rng.uniform(0, 1)
     below = y * height > horizon / 2
     log = np.where(

@@ -1,4 +1,7 @@
-"""Photographs of simulated scenes by simulated cameras: a source that needs no data."""
+"""Photographs of simulated scenes by simulated cameras: a source that needs no data.
+
+What a scene is made of is documented in :mod:`.scene`, what a camera does to it in :mod:`.camera`.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -9,9 +12,9 @@ from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.sources.camera import Camera
 from advforensics.sources.scene import render
 
-SUPERSAMPLING = 2  # scene samples per pixel along a side: what lies between pixels is for the lens to average
-FULL_WELL = 25_000  # electrons at ISO 100, of a small sensor with as many photosites as the picture has pixels
-READ_NOISE = 10  # electrons at ISO 100
+FULL_WELL = 12_000  # electrons that a photosite of a compact camera holds, at ISO 100
+READ_NOISE = 8  # electrons
+SMALLEST = 64  # pixels along a side: below, a scene has no room for its things
 SCENE, CAMERA = 0, 1  # streams of random numbers
 
 Range = Sequence[float]
@@ -20,24 +23,23 @@ Range = Sequence[float]
 class Simulator(Source):
     """Photographs that a seed draws: each shows a scene of its own, taken by a camera of its own.
 
-    Picture ``i`` depends on ``(seed, i)`` and the arguments below alone. Ranges are ``[low, high]``; a value is drawn
-    from them for each picture.
+    Picture ``i`` depends on ``(seed, i)`` and the arguments below alone, not on ``photographs``. Ranges are
+    ``[low, high]``; a value is drawn from them for each picture.
 
     Args:
         photographs: How many pictures there are.
-        height: Pixels from top to bottom.
-        width: Pixels from left to right.
-        seed: Seeds everything.
+        height: Pixels from top to bottom, even.
+        width: Pixels from left to right, even.
+        seed: Seeds everything, 0 or more.
         blur: Standard deviation of the lens in pixels, logarithmically uniform.
         iso: Sensitivity, which multiplies the noise, logarithmically uniform.
-        smoothing: Standard deviation in pixels of the noise reduction, logarithmically uniform.
-        sharpening: Strength of the sharpening in the camera.
+        smoothing: Standard deviation in pixels of the blur against noise, logarithmically uniform.
+        sharpening: Strength of the sharpening in the camera, uniform.
         quality: JPEG quality of the camera's file; what it falls short of 100 is logarithmically uniform.
-        reduced: Share of pictures that were taken with twice as many photosites along a side and reduced in size.
         uncompressed: Share of pictures that never were JPEG files.
 
     Raises:
-        ValueError: If there is no picture, if a side is below 64 or odd, or if a range is not one.
+        ValueError: If there is no picture, a side is odd or too small, a range is not one, or the share is not one.
     """
 
     def __init__(
@@ -51,17 +53,19 @@ class Simulator(Source):
         smoothing: Range,
         sharpening: Range,
         quality: Range,
-        reduced: float,
         uncompressed: float,
     ) -> None:
         if photographs < 1:
             raise ValueError(f"source.photographs={photographs} must be 1 or more")
-        if min(height, width) < 64 or height % 2 or width % 2:
-            raise ValueError(f"source.height={height} and source.width={width} must be even and 64 or more")
-        ranges = {"blur": blur, "iso": iso, "smoothing": smoothing, "sharpening": sharpening, "quality": quality}
-        for name, value in ranges.items():
-            if len(value) != 2 or not 0 <= value[0] <= value[1]:
-                raise ValueError(f"source.{name}={list(value)} must be [low, high] with 0 <= low <= high")
+        if min(height, width) < SMALLEST or height % 2 or width % 2:
+            raise ValueError(f"source.height={height} and source.width={width} must be even and at least {SMALLEST}")
+        _require_range("blur", blur, 0.1, 10)
+        _require_range("iso", iso, 1, 100_000)
+        _require_range("smoothing", smoothing, 0.1, 10)
+        _require_range("sharpening", sharpening, 0, 10)
+        _require_range("quality", quality, 1, 99)
+        if not 0 <= uncompressed <= 1:
+            raise ValueError(f"source.uncompressed={uncompressed} is a share: give a number from 0 to 1")
         self.photographs = photographs
         self.height = height
         self.width = width
@@ -71,7 +75,6 @@ class Simulator(Source):
         self.smoothing = smoothing
         self.sharpening = sharpening
         self.quality = quality
-        self.reduced = reduced
         self.uncompressed = uncompressed
         self.rejected: list[Rejection] = []
 
@@ -87,31 +90,33 @@ class Simulator(Source):
     def picture(self, index: int) -> Picture:
         """Return picture number ``index``."""
         scene_rng, camera_rng = (np.random.default_rng([self.seed, index, stream]) for stream in (SCENE, CAMERA))
-        scene = render(scene_rng, SUPERSAMPLING * self.height, SUPERSAMPLING * self.width)
-        pixels = self.camera(camera_rng).photograph(scene, camera_rng, self.height, self.width)
+        scene = render(scene_rng, self.height, self.width)
+        pixels = self.camera(camera_rng).photograph(scene, camera_rng)
         return Picture(f"scene-{index:06d}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
 
     def camera(self, rng: np.random.Generator) -> Camera:
         """Draw a camera and its settings."""
-        reduction = 2 if rng.uniform() < self.reduced else 1
-        # On a sensor of the same size, twice as many photosites along a side have a quarter of the area each.
-        gain = _log_uniform(rng, self.iso) / 100 / FULL_WELL * reduction**2
+        gain = _log_uniform(rng, self.iso) / 100 / FULL_WELL
         quality = round(100 - _log_uniform(rng, (100 - self.quality[1], 100 - self.quality[0])))
         return Camera(
             blur=_log_uniform(rng, self.blur),
-            exposure=_log_uniform(rng, (0.06, 0.32)),  # around the 0.18 of a grey card, more often under than over
+            exposure=_log_uniform(rng, (0.05, 0.3)),  # about the 0.18 of a grey card, an error of a stop or so
             gain=gain,
             read=gain * READ_NOISE,
-            white_balance=(float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.8))),  # green is the most sensitive
+            white_balance=(float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.8))),  # green is strongest
             demosaic="edge-aware" if rng.uniform() < 0.5 else "bilinear",
             contrast=float(rng.uniform(1, 1.5)),
             smoothing=_log_uniform(rng, self.smoothing),
-            sharpening=float(rng.uniform(*self.sharpening)),
+            sharpening=float(rng.uniform(self.sharpening[0], self.sharpening[1])),
             radius=float(rng.uniform(0.8, 1.5)),
-            reduction=reduction,
             quality=None if rng.uniform() < self.uncompressed else quality,
             chroma="4:2:2" if rng.uniform() < 0.6 else "4:2:0",
         )
+
+
+def _require_range(name: str, interval: Range, least: float, most: float) -> None:
+    if len(interval) != 2 or not least <= interval[0] <= interval[1] <= most:
+        raise ValueError(f"source.{name}={list(interval)} must be [low, high] with {least} <= low <= high <= {most}")
 
 
 def _log_uniform(rng: np.random.Generator, interval: Range) -> float:

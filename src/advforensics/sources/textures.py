@@ -27,11 +27,9 @@ def power_law_noise(rng: np.random.Generator, side: int, exponent: float, stretc
     Returns:
         Array of shape ``(side, side)`` with mean 0 and standard deviation 1.
     """
-    fy = np.fft.fftfreq(side)[:, None]
-    fx = np.fft.rfftfreq(side)[None] * stretch
-    frequency = np.hypot(fx, fy)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side) * stretch).astype(np.float32)
     frequency[0, 0] = np.inf
-    spectrum = np.fft.rfft2(rng.standard_normal((side, side))) / frequency**exponent
+    spectrum = np.fft.rfft2(rng.standard_normal((side, side), dtype=np.float32)) / frequency ** np.float32(exponent)
     return _standardised(np.fft.irfft2(spectrum, s=(side, side)))
 
 
@@ -94,7 +92,7 @@ def leaves(rng: np.random.Generator, side: int, smallest: float) -> Field:
 def masonry(rng: np.random.Generator, side: int) -> Field:
     """Return bricks, planks or the windows of a facade: straight joints at regular distances."""
     rows, columns = (int(2 ** rng.integers(1, 6)) for _ in range(2))
-    y, x = np.mgrid[: rows : rows / side, : columns : columns / side]
+    y, x = np.indices((side, side)) * np.array([rows, columns]).reshape(2, 1, 1) / side
     x += (np.floor(y) % 2) * rng.choice([0.0, 0.5])
     row, column = np.floor(y).astype(int), np.floor(x).astype(int) % columns
     edge = (1 - rng.uniform(0.03, 0.4)) / 2
@@ -118,4 +116,4 @@ def atlas(rng: np.random.Generator, side: int = TILE) -> NDArray[np.float32]:
 
 
 def _standardised(field: NDArray[np.floating]) -> Field:
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    return np.asarray((field - field.mean()) / field.std(), np.float32)

@@ -1,0 +1,220 @@
+"""Every attack in ``conf/attack`` stays inside its ball and leaves the detector, and all else, as it found it."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torchattacks
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from toys import ATTACKS, random_images, tiny_detector
+
+from advforensics.attacks.gateway import Attack, attackable, margins
+from advforensics.attacks.threat import LEVEL, distances, radius, to_8bit
+from advforensics.cli import config_dir
+from advforensics.detectors.detector import Detector
+
+IMAGES = random_images(6)
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+QUICK = {"steps": 3, "n_queries": 10}
+
+
+def shipped(name: str, **build: int) -> Attack:
+    """Return an attack of ``conf/attack`` with other numbers of steps or queries, where it counts any."""
+    config = OmegaConf.load(config_dir() / "attack" / f"{name}.yaml")
+    config.build.update({key: value for key, value in build.items() if key in config.build})
+    attack: Attack = instantiate(config)
+    assert attack.name == name
+    return attack
+
+
+@pytest.fixture(params=ATTACKS)
+def attack(request: pytest.FixtureRequest) -> Attack:
+    return shipped(request.param, **QUICK)
+
+
+@pytest.fixture
+def noisy() -> Attack:
+    """Return an attack whose random start is all there is to it."""
+    return Attack("noisy", partial(torchattacks.PGD, steps=1), "linf", relative_step=0.01)
+
+
+def run(attack: Attack, detector: nn.Module, levels: float = 2, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    return attack(detector, IMAGES, LABELS, levels * LEVEL)
+
+
+def linear(classes: int = 2, size: int = 8) -> nn.Sequential:
+    """Return a linear detector of pictures in float64: everything about it is known."""
+    layer = nn.Linear(size * size, classes).double()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+@pytest.mark.parametrize("levels", [0.25, 1, 2.5, 8, 64])
+def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(attack: Attack, levels: float) -> None:
+    detector, eps = linear(classes=3, size=32).float(), levels * LEVEL
+    adversarial = attack(detector, IMAGES, detector(IMAGES).argmax(dim=1), eps)
+    delivered = to_8bit(attack.norm, eps, IMAGES, adversarial)
+    assert torch.equal(adversarial, IMAGES) <= (levels < 8)  # some attacks give the image back when they fail
+    for pictures in (adversarial, delivered):
+        linf, l2 = distances(IMAGES, pictures)
+        largest = (linf if attack.norm == "linf" else l2).max()
+        assert largest <= radius(attack.norm, eps, IMAGES) * (1 + 1e-6) + 1e-7
+        assert pictures.amin() >= 0
+        assert pictures.amax() <= 1
+        assert pictures.dtype == torch.float32
+        assert not pictures.requires_grad
+    assert torch.equal((delivered * 255).round() / 255, delivered)
+    if attack.norm == "linf" and levels < 1:
+        assert torch.equal(delivered, IMAGES)
+
+
+def test_at_radius_0_and_without_images_nothing_changes(attack: Attack, detector: Detector) -> None:
+    same = run(attack, detector, levels=0)
+    assert torch.equal(same, IMAGES)
+    assert same.data_ptr() != IMAGES.data_ptr()
+    assert attack(detector, IMAGES[:0], LABELS[:0], LEVEL).shape == (0, 1, 32, 32)
+
+
+def test_the_input_is_not_touched(attack: Attack, detector: Detector) -> None:
+    images, labels = IMAGES.clone().requires_grad_(), LABELS.clone()
+    attack(detector, images, labels, LEVEL)
+    assert torch.equal(images, IMAGES)
+    assert torch.equal(labels, LABELS)
+    assert images.grad is None
+
+
+def state(detector: Detector) -> list[tuple[bool, ...]]:
+    return [tuple(module.training for module in detector.modules())] + [
+        (parameter.requires_grad, parameter.grad is None) for parameter in detector.parameters()
+    ]
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "frozen normalisation", "frozen weight"])
+def test_the_detector_is_as_before(attack: Attack, detector: Detector, mode: str) -> None:
+    detector.train(mode != "eval")
+    if mode == "frozen normalisation":
+        next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    if mode == "frozen weight":
+        next(detector.parameters()).requires_grad_(False)
+    before, weights = state(detector), {name: value.clone() for name, value in detector.state_dict().items()}
+    run(attack, detector)
+    assert state(detector) == before
+    assert all(torch.equal(value, weights[name]) for name, value in detector.state_dict().items())
+
+
+def test_the_detector_is_as_before_when_an_attack_fails(detector: Detector) -> None:
+    next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    before = state(detector)
+    with pytest.raises(ZeroDivisionError), attackable(detector):
+        assert not any(module.training for module in detector.modules())
+        assert not any(parameter.requires_grad for parameter in detector.parameters())
+        raise ZeroDivisionError
+    assert state(detector) == before
+
+
+def test_the_random_numbers_of_others_are_one_draw_on(attack: Attack, detector: Detector) -> None:
+    torch.manual_seed(5)
+    torch.randint(2**31, ())
+    expected = torch.get_rng_state()
+    run(attack, detector, seed=5)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_the_same_seed_gives_the_same_bits(attack: Attack, detector: Detector) -> None:
+    assert torch.equal(run(attack, detector, seed=1), run(attack, detector, seed=1))
+
+
+def test_another_seed_gives_another_start(noisy: Attack, detector: Detector) -> None:
+    assert not torch.equal(run(noisy, detector, seed=1), run(noisy, detector, seed=2))
+
+
+def test_attacks_work_without_gradients_around_them(attack: Attack, detector: Detector) -> None:
+    expected = run(attack, detector)
+    with torch.no_grad():
+        assert torch.equal(run(attack, detector), expected)
+        assert not torch.is_grad_enabled()
+
+
+def test_inference_mode_is_refused(attack: Attack, detector: Detector) -> None:
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode=False"):
+        run(attack, detector)
+
+
+def test_one_logit_is_refused(attack: Attack) -> None:
+    with pytest.raises(ValueError, match="K >= 2"):
+        run(attack, linear(classes=1, size=32).float())
+
+
+def test_two_logits_are_enough(attack: Attack) -> None:
+    detector = tiny_detector(classes=2)
+    adversarial = attack(detector, IMAGES, LABELS % 2, 8 * LEVEL)
+    detector.eval()
+    assert margins(detector(adversarial), LABELS % 2).mean() < margins(detector(IMAGES), LABELS % 2).mean()
+
+
+@pytest.mark.parametrize("shift", [-0.6, 0.6])
+def test_images_outside_0_to_1_are_refused(attack: Attack, detector: Detector, shift: float) -> None:
+    with pytest.raises(ValueError, match=r"images in \[0, 1\]"):
+        attack(detector, IMAGES + shift, LABELS, LEVEL)
+
+
+def test_an_attack_is_built_for_each_call(detector: Detector) -> None:
+    built: list[tuple[nn.Module, dict[str, Any]]] = []
+
+    def build(model: nn.Module, **settings: Any) -> torchattacks.attack.Attack:
+        built.append((model, settings))
+        return torchattacks.PGD(model, steps=1, **settings)
+
+    attack = Attack("spied", build, "l2", relative_step=0.5)
+    others = [detector, tiny_detector(seed=1)]
+    for model in others:
+        attack(model, IMAGES, LABELS, LEVEL)
+    length = LEVEL * 32
+    assert built == [(model, {"eps": length, "alpha": 0.5 * length}) for model in others]
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if shipped(name)._restarts > 1])
+def test_restarts_are_never_weaker_than_one_try(name: str, detector: Detector) -> None:
+    many = shipped(name, **QUICK)
+    one = shipped(name, **QUICK)
+    one._restarts = 1
+    one_try, best = run(one, detector), run(many, detector)
+    detector.eval()
+    weaker, stronger = (margins(detector(found), LABELS) for found in (one_try, best))
+    assert (stronger <= weaker).all()
+    assert (stronger < weaker).any()
+
+
+def test_fgsm_is_the_sign_of_the_gradient() -> None:
+    detector = linear()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(32, 224, (6, 1, 8, 8), generator=generator).double() / 256  # binary fractions: sums are exact
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    weights = next(detector.parameters()).detach()
+    away = (weights[1 - labels] - weights[labels]).sign().view_as(images)
+    assert torch.equal(shipped("fgsm")(detector, images, labels, 1 / 64), images + away / 64)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_beat_noise(name: str) -> None:
+    attack, detector = shipped(name), linear(classes=3).float()
+    images, eps = random_images(64, size=8, margin=60), 16 * LEVEL
+    labels = detector(images).argmax(dim=1)
+    noise = eps * torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).sign()  # on both borders
+    torch.manual_seed(0)
+    attacked, noisy = (
+        int((detector(pictures).argmax(dim=1) == labels).sum())
+        for pictures in (attack(detector, images, labels, eps), images + noise)
+    )
+    assert attacked < noisy - 5
+
+
+def test_margins_are_leads_over_the_strongest_other() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0], [0.0, -1.0, 0.0]])
+    assert margins(logits, torch.tensor([1, 0, 0])).tolist() == [1, -2, 0]

@@ -1,0 +1,56 @@
+"""Plain training is cross-entropy, on weights of the detector alone, and stops when it has run away."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from regimes import LABELS, images, regime
+from torch import nn
+
+from advforensics.defenses.baseline import Baseline
+
+
+def test_it_minimises_cross_entropy() -> None:
+    module = regime(Baseline)
+    expected = F.cross_entropy(module.detector(images()), LABELS)
+    assert torch.equal(module.training_loss(images(), LABELS), expected)
+    assert torch.equal(module(images()), module.detector(images()))
+
+
+def test_progress_runs_from_0_to_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = regime(Baseline)
+    monkeypatch.setattr(Baseline, "trainer", SimpleNamespace(estimated_stepping_batches=5))
+    found = []
+    for step in range(6):
+        monkeypatch.setattr(Baseline, "global_step", step)
+        found.append(module.progress)
+    assert found == [0, 0.25, 0.5, 0.75, 1, 1]
+
+
+def test_the_optimiser_has_the_weights_of_the_detector_and_ends_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = regime(Baseline)
+    monkeypatch.setattr(Baseline, "trainer", SimpleNamespace(estimated_stepping_batches=5))
+    built = module.configure_optimizers()
+    assert isinstance(built, dict)
+    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+    assert optimizer.param_groups[0]["params"] == list(module.detector.parameters())
+    assert built["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) < 5:
+            schedule.step()
+    assert rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_training(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = regime(Baseline, nn.Sequential(nn.Flatten(), nn.Linear(64, 3).double()))
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, value)
+    monkeypatch.setattr(Baseline, "global_step", 7)
+    with pytest.raises(FloatingPointError, match=r"step 7; lower the learning rate"):
+        module.training_step((images(), LABELS), 0)

@@ -1,0 +1,151 @@
+"""Fusion of clean and adversarial images is the sum of its parts, and the attack leaves no trace in the network."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchattacks
+from regimes import LABELS, images, regime, smooth_detector
+from torch import Tensor, nn
+
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.threat import LEVEL
+from advforensics.defenses.adversarial_fusion import AdversarialFusion
+from advforensics.defenses.baseline import Baseline
+from advforensics.defenses.gradient_regularized import gradient_penalty
+from advforensics.defenses.regularized_fusion import RegularizedFusion
+
+FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
+PGD = Attack("pgd", partial(torchattacks.PGD, steps=2), "linf", relative_step=0.5)
+BOTH = pytest.mark.parametrize("fusion", ["sum", "replace"])
+
+
+@pytest.fixture(autouse=True)
+def _at_full_strength(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Baseline, "progress", 1.0)
+
+
+def fused(detector: nn.Module | None = None, **options: Any) -> AdversarialFusion:
+    given = {"attack": FGSM, "eps_levels": 8.0, "warmup": 0.3, "weight": 0.25, "fusion": "sum", **options}
+    return regime(AdversarialFusion, detector, **given)
+
+
+def cross_entropy(module: Baseline, pictures: Tensor) -> Tensor:
+    return F.cross_entropy(module.detector(pictures), LABELS)
+
+
+def test_the_sum_is_weighed_as_by_hand() -> None:
+    module = fused()
+    twins = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
+    by_hand = 0.75 * cross_entropy(module, images()) + 0.25 * cross_entropy(module, twins)
+    assert torch.equal(module.training_loss(images(), LABELS), by_hand)
+    assert cross_entropy(module, twins) > cross_entropy(module, images())
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@BOTH
+def test_the_weights_0_and_1_are_clean_and_adversarial_training(fusion: str, weight: float) -> None:
+    module = fused(weight=weight, fusion=fusion)
+    pictures = FGSM(module.detector, images(), LABELS, 8 * LEVEL) if weight else images()
+    assert torch.equal(module.training_loss(images(), LABELS), cross_entropy(module, pictures))
+
+
+@BOTH
+def test_at_radius_0_and_at_the_start_it_is_the_clean_loss(fusion: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = fused(weight=0.5, fusion=fusion, eps_levels=0.0)
+    clean = cross_entropy(module, images())
+    assert torch.equal(module.training_loss(images(), LABELS), clean)
+    module = fused(weight=0.5, fusion=fusion)
+    assert not torch.equal(module.training_loss(images(), LABELS), clean)
+    monkeypatch.setattr(Baseline, "progress", 0.0)
+    assert torch.equal(module.training_loss(images(), LABELS), clean)
+
+
+def test_the_radius_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = fused(warmup=0.5)
+    for progress, levels in [(0.125, 2), (0.25, 4), (0.5, 8), (1.0, 8)]:
+        monkeypatch.setattr(Baseline, "progress", progress)
+        moved = (module.twins(images(), LABELS) - images()).abs().max()
+        torch.testing.assert_close(moved.item(), levels * LEVEL, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("weight", "replaced"), [(0.34, 2), (0.5, 3), (0.99, 6)])
+def test_replacement_touches_the_first_share_only(
+    weight: float, replaced: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = fused(weight=weight, fusion="replace")
+    seen: list[Tensor] = []
+
+    def clean_loss(pictures: Tensor, labels: Tensor) -> Tensor:
+        seen.append(pictures)
+        return F.cross_entropy(module.detector(pictures), labels)
+
+    monkeypatch.setattr(module, "clean_loss", clean_loss)
+    batch = images()
+    module.training_loss(batch, LABELS)
+    (mixed,) = seen
+    twins = FGSM(module.detector, images()[:replaced], LABELS[:replaced], 8 * LEVEL)
+    assert torch.equal(mixed[:replaced], twins)
+    assert torch.equal(mixed[replaced:], images()[replaced:])
+    assert torch.equal(batch, images())
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@BOTH
+def test_regularised_fusion_penalises_the_clean_part(fusion: str, squared: bool) -> None:
+    module = regime(
+        RegularizedFusion,
+        attack=FGSM,
+        eps_levels=8.0,
+        warmup=0.3,
+        weight=0.5,
+        fusion=fusion,
+        penalty=0.7,
+        squared=squared,
+    )
+    twins = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
+
+    def penalised(pictures: Tensor) -> Tensor:
+        losses, norms = gradient_penalty(module.detector, pictures, LABELS, squared=squared)
+        return losses.mean() + 0.7 * norms.mean()
+
+    if fusion == "sum":
+        expected = 0.5 * penalised(images()) + 0.5 * cross_entropy(module, twins)
+    else:
+        expected = penalised(torch.cat([twins[:3], images()[3:]]))
+    torch.testing.assert_close(module.training_loss(images(), LABELS), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("fusion", "passes"), [("sum", 2), ("replace", 1)])
+def test_only_the_training_passes_move_batch_statistics(fusion: str, passes: int) -> None:
+    detector = smooth_detector().train()
+    normalization = next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d))
+    before = int(normalization.num_batches_tracked)
+    fused(detector, attack=PGD, fusion=fusion).training_loss(images(), LABELS)
+    assert int(normalization.num_batches_tracked) == before + passes
+    assert all(module.training for module in detector.modules())
+    normalization.eval()
+    fused(detector, attack=PGD, fusion=fusion).training_loss(images(), LABELS)
+    assert int(normalization.num_batches_tracked) == before + passes
+    assert not normalization.training
+
+
+def test_twins_carry_no_gradient_and_weights_get_theirs() -> None:
+    module = fused()
+    assert not module.twins(images(), LABELS).requires_grad
+    assert all(parameter.grad is None for parameter in module.detector.parameters())
+    module.training_loss(images(), LABELS).backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is not None for parameter in module.detector.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"weight": -0.1}, "between 0 and 1"), ({"weight": 1.1}, "between 0 and 1"), ({"fusion": "mix"}, "'mix'")],
+)
+def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:
+    build: Callable[[], AdversarialFusion] = partial(fused, **options)
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -1,0 +1,109 @@
+"""Small things to test with: photographs, a task, detectors, settings that make the entry points quick."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from advforensics.cli import config_dir
+from advforensics.detectors.constrained import ConstrainedConv
+from advforensics.detectors.detector import Detector
+from advforensics.detectors.trunk import Trunk
+from advforensics.patches import Cutter
+from advforensics.sources.base import Picture, Rejection, Source
+from advforensics.tasks.manipulation import Manipulation, Operation, resample
+
+CUTTER = Cutter(
+    size=32,
+    short_side=None,
+    per_photograph=2,
+    colour="green",
+    min_std=2.0,
+    val=0.3,
+    test=0.3,
+    min_photographs=2,
+    seed=0,
+)
+TINY_DETECTOR = ("detector=constrained", "detector.model.front_end.filters=2", "detector.model.trunk.widths=[4,4]")
+TINY_TRAINING = (*TINY_DETECTOR, "trainer.accelerator=cpu", "trainer.max_epochs=2", "batch_size=8")
+ATTACKS = sorted(path.stem for path in (config_dir() / "attack").glob("*.yaml"))
+DEFENSES = sorted(path.stem for path in (config_dir() / "defense").glob("*.yaml"))
+
+
+def only(*attacks: str) -> list[str]:
+    """Return the overrides that leave a sweep with these attacks, a small gallery and few radii."""
+    others = [f"~attack@attacks.{name}" for name in ATTACKS if name not in attacks]
+    return [*others, "attack@gallery.attack=fgsm", "gallery.pictures=2", "images=null", "eps_levels=[0,0.5,1]"]
+
+
+def picture(number: int, pixels: NDArray[np.uint8] | None = None) -> Picture:
+    """Return a photograph of 72x96 pixels: soft colours under noise, or the pixels given."""
+    if pixels is None:
+        rng = np.random.default_rng(number)
+        soft = cv2.resize(rng.uniform(40, 215, (6, 8, 3)), (96, 72), interpolation=cv2.INTER_CUBIC)
+        pixels = (soft + rng.normal(0, 8, soft.shape)).round().clip(0, 255).astype(np.uint8)
+    return Picture(f"photo-{number}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
+
+
+class Textures(Source):
+    """Photographs ``first`` to ``first + pictures``, and whatever else it is told to have rejected."""
+
+    def __init__(self, pictures: int, first: int = 0, rejections: Sequence[Rejection] = ()) -> None:
+        self.numbers = range(first, first + pictures)
+        self.rejected = []
+        self._rejections = list(rejections)
+
+    def __iter__(self) -> Iterator[Picture]:
+        """Yield the photographs."""
+        self.rejected = list(self._rejections)
+        for number in self.numbers:
+            yield picture(number)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.numbers)
+
+
+def toy_task(**options: Any) -> Manipulation:
+    """Return a task of three classes; one draws a real number and one changes the size of the picture."""
+    operations = {
+        "pristine": Operation(A.NoOp),
+        "blur": Operation(partial(A.GaussianBlur, blur_limit=0), {"sigma_limit": [1.0, 1.5]}),
+        "larger": Operation(resample, {"scale_range": [1.5, 2.0]}),
+    }
+    return Manipulation("toy", operations, **options)
+
+
+def tiny_detector(channels: int = 1, classes: int = 3, seed: int = 0) -> Detector:
+    """Return a small detector in training mode whose batch statistics have moved off their start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = Detector(
+            channels,
+            classes,
+            front_end=partial(ConstrainedConv, filters=2, size=3),
+            truncation_levels=64.0,
+            trunk=partial(Trunk, widths=[4, 4], activation=nn.SiLU),
+        )
+        for _ in range(50):
+            detector(torch.rand(8, channels, 32, 32))
+    return detector
+
+
+def random_images(number: int, size: int = 32, channels: int = 1, seed: int = 0, margin: int = 0) -> Tensor:
+    """Return pictures of whole levels, ``(number, channels, size, size)``, ``margin`` levels off black and white."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(margin, 256 - margin, (number, channels, size, size), generator=generator) / 255
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
