@@ -69,7 +69,7 @@ class Engine:
     def __init__(
         self, detector: nn.Module, targets: Targets, *, eps_levels: Sequence[float], batch_size: int, seed: int
     ) -> None:
-        if min(eps_levels) < 0:
+        if min(eps_levels, default=0) < 0:
             raise ValueError(f"eps_levels must not be negative, got {list(eps_levels)}")
         self.detector = detector.eval()
         self.targets = targets

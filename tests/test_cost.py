@@ -1,0 +1,31 @@
+"""What went through a detector is counted, forwards and backwards."""
+
+import pytest
+import torch
+from torch import nn
+
+from advforensics.cost import counted
+
+
+def test_forward_and_backward_images_are_counted() -> None:
+    detector = nn.Linear(3, 2)
+    images = torch.rand(5, 3, requires_grad=True)
+    with counted(detector) as cost:
+        with torch.no_grad():
+            detector(images)
+        assert (cost.forward, cost.backward) == (5, 0)
+        detector(images[:4]).sum().backward()
+        assert (cost.forward, cost.backward) == (9, 4)
+        (gradient,) = torch.autograd.grad(detector(images).square().sum(), images, create_graph=True)
+        gradient.norm().backward()  # type: ignore[no-untyped-call]
+        assert (cost.forward, cost.backward) == (14, 4 + 2 * 5)
+    assert cost.seconds > 0
+
+
+def test_counting_ends_with_the_block_even_when_it_fails() -> None:
+    detector = nn.Linear(3, 2)
+    with pytest.raises(ZeroDivisionError), counted(detector) as cost:
+        raise ZeroDivisionError
+    detector(torch.rand(5, 3))
+    assert cost.forward == 0
+    assert cost.seconds > 0

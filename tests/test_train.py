@@ -1,0 +1,157 @@
+"""``train(cfg)``: the same seed gives the same bits, what was interrupted goes on, and everything is on record."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import Compose
+from omegaconf import DictConfig
+from test_configs import EXPERIMENTS
+from toys import DEFENSES, TINY_TRAINING
+from torch import Tensor
+
+from advforensics.checkpoint import load_checkpoint
+from advforensics.data import PatchStore
+from advforensics.defenses.baseline import Baseline
+from advforensics.train import train
+
+import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
+
+FILES = {"checkpoint.pt", "metrics.json", "training.csv"}
+
+
+@pytest.fixture
+def training(composed: Compose, store: Path) -> Compose:
+    """Return a function from a folder and overrides to the config of a tiny training."""
+
+    def of(folder: str, *overrides: str) -> DictConfig:
+        return composed("train", f"store={store}", f"folder={folder}", *TINY_TRAINING, *overrides)
+
+    return of
+
+
+def weights(folder: str) -> dict[str, Tensor]:
+    return load_checkpoint(Path(folder) / "checkpoint.pt").detector.state_dict()
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def runs() -> list[Any]:
+    """Return the recorded runs, the oldest first."""
+    client = mlflow.MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["start_time ASC"]))
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> None:
+    scores = [train(training(folder, f"defense={defense}")) for folder in ("one", "two")]
+    assert same(weights("one"), weights("two"))
+    assert scores[0]["test_accuracy"] == scores[1]["test_accuracy"]
+    facts = load_checkpoint("one/checkpoint.pt").facts()
+    assert (facts["defense"], facts["detector"], facts["seed"]) == (defense, "constrained", 1)
+
+
+def test_defenses_and_seeds_make_different_detectors(training: Compose) -> None:
+    strong = "defense.module.weight=0.9"
+    for folder, *overrides in [
+        ("plain", "defense=baseline"),
+        ("other", "defense=baseline", "seed=2"),
+        ("penalised", "defense=gradient_regularized", strong),
+        ("fused", "defense=adversarial_fusion", strong),
+    ]:
+        train(training(folder, *overrides))
+    found = [weights(folder) for folder in ("plain", "other", "penalised", "fused")]
+    assert not any(same(one, other) for index, one in enumerate(found) for other in found[:index])
+
+
+def test_a_training_leaves_its_files_and_its_record(training: Compose, store: Path) -> None:
+    metrics = train(training("one"))
+    assert {path.name for path in Path("one").iterdir()} == FILES
+    assert json.loads(Path("one/metrics.json").read_text()) == metrics
+    course = pd.read_csv("one/training.csv")
+    assert course["epoch"].tolist() == [1, 2]
+    assert course[["train_loss", "val_loss", "val_accuracy"]].notna().all(axis=None)
+    opened = PatchStore(store)
+    batches = opened.facts["patches"]["train"] // 8
+    assert metrics["train_backward_images"] == 2 * batches * 8
+    assert metrics["train_forward_images"] == 2 * (batches * 8 + opened.facts["patches"]["val"])
+    (run,) = runs()
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "manipulation-constrained-baseline-1")
+    assert run.data.tags["checkpoint_sha256"] == load_checkpoint("one/checkpoint.pt").sha256
+    assert run.data.params["trainer.max_epochs"] == "2"
+    assert run.data.metrics["test_accuracy"] == metrics["test_accuracy"]
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_accuracy")
+    assert [point.value for point in history] == pytest.approx(course["val_accuracy"].tolist())
+    loaded = mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
+    assert same(loaded.state_dict(), weights("one"))
+
+
+class Interruption(Exception):
+    """What stands for a power failure."""
+
+
+@pytest.fixture
+def failing() -> Iterator[pytest.MonkeyPatch]:
+    """Let training fail in its second epoch until this is undone."""
+    healthy = Baseline.training_step
+
+    def fail(module: Baseline, batch: Any, index: int) -> Tensor:
+        if module.current_epoch == 1 and index == 1:
+            raise Interruption("in the middle of the second epoch")
+        return healthy(module, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Baseline, "training_step", fail)
+        yield patch
+
+
+def test_an_interrupted_training_fails_on_record_and_goes_on_from_its_last_epoch(
+    training: Compose, failing: pytest.MonkeyPatch
+) -> None:
+    config = training("one", "trainer.max_epochs=3")
+    with pytest.raises(Interruption):
+        train(config)
+    failing.undo()
+    assert runs()[-1].info.status == "FAILED"
+    assert "second epoch" in runs()[-1].data.tags["error"]
+    assert not Path("one/checkpoint.pt").exists()
+    (before,) = pd.read_csv("one/training.csv").to_dict("records")
+    metrics = train(config)
+    course = pd.read_csv("one/training.csv")
+    assert course["epoch"].tolist() == [1, 2, 3]
+    assert course.iloc[0].to_dict() == before
+    whole = train(training("two", "trainer.max_epochs=3"))
+    assert metrics["train_backward_images"] * 3 == whole["train_backward_images"] * 2
+    assert {path.name for path in Path("one").iterdir()} == FILES
+    assert [run.info.status for run in runs()] == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_an_interrupted_training_with_another_config_is_not_gone_on_with(
+    training: Compose, failing: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interruption):
+        train(training("one", "seed=5"))
+    failing.undo()
+    train(training("one"))
+    train(training("two"))
+    assert same(weights("one"), weights("two"))
+    assert pd.read_csv("one/training.csv")["epoch"].tolist() == [1, 2]
+
+
+def test_without_a_store_no_run_is_made(training: Compose) -> None:
+    with pytest.raises(FileNotFoundError, match="advforensics prepare"):
+        train(training("one", "store=nowhere"))
+    assert not Path("one/checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_trains_for_a_batch(name: str, training: Compose) -> None:
+    few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1")
+    assert 0 <= train(training("one", f"experiment={name}", *few))["test_accuracy"] <= 1
