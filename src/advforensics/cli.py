@@ -43,6 +43,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training knows its own state
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 

@@ -25,7 +25,8 @@ def settings(photos: str | None) -> dict[str, object]:
         NotADirectoryError: If ``photos`` is no folder.
     """
     if photos is None:
-        name, inputs, source, seeds = "simulator", "conf/source/simulator.yaml", "source=simulator", [1]
+        name, inputs, seeds = "simulator", "conf/source/simulator.yaml", [1]
+        source = "source=simulator patches.per_photograph=32"  # a first look should not take longer than a coffee
     else:
         folder = Path(photos).expanduser().resolve()
         if not folder.is_dir():

@@ -46,7 +46,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     folder.mkdir(parents=True, exist_ok=True)
     trained = load_checkpoint(cfg.checkpoint)
     targets = select(PatchStore(cfg.store), trained, cfg.split, cfg.images)
-    attacks: list[Attack] = [instantiate(attack) for attack in cfg.attacks.values()]
+    attacks: list[Attack] = [instantiate(attack) for attack in cfg.get("attacks", {}).values()]
     if not attacks:
         raise ValueError("attacks: a sweep needs at least one; name one of conf/attack, e.g. +attack@attacks.pgd=pgd")
     facts = trained.facts()
@@ -136,12 +136,14 @@ def _draw_gallery(trained: Trained, targets: Targets, attack: Attack, cfg: DictC
     detector = trained.detector
     with torch.no_grad():
         right = detector(targets.images).argmax(dim=1) == targets.labels
-    shown = [
-        int(candidates[0])
-        for label in range(len(trained.classes))
-        if len(candidates := (right & (targets.labels == label)).nonzero())
-    ][: cfg.gallery.pictures]
-    images, labels = targets.images[shown], targets.labels[shown]
+    shown: dict[str, int] = {}  # one of each class, each from a photograph of its own
+    for label in range(len(trained.classes)):
+        candidates = (right & (targets.labels == label)).nonzero().flatten().tolist()
+        fresh = [index for index in candidates if targets.groups[index] not in shown]
+        if fresh and len(shown) < cfg.gallery.pictures:
+            shown[targets.groups[fresh[0]]] = fresh[0]
+    chosen = list(shown.values())
+    images, labels = targets.images[chosen], targets.labels[chosen]
     eps = cfg.gallery.eps_levels * LEVEL
     adversarial = to_8bit(attack.norm, eps, images, attack(detector, images, labels, eps))
     with torch.no_grad():

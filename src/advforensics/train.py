@@ -79,13 +79,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
             logger=run.lightning_logger(),
             callbacks=[
                 History(unfinished / "training.csv"),
-                ModelCheckpoint(unfinished, save_top_k=0, save_last=True, save_on_train_epoch_end=True),
+                ModelCheckpoint(unfinished / "state", "last", enable_version_counter=False, save_on_train_epoch_end=True),
             ],
             enable_progress_bar=sys.stderr.isatty(),
             default_root_dir=folder,
         )
         with counted(module.detector) as cost:
-            last = unfinished / "last.ckpt"
+            last = unfinished / "state" / "last.ckpt"
             trainer.fit(module, data, ckpt_path=last if last.exists() else None)
         (scores,) = trainer.test(module, data, verbose=False)
         metrics = {**scores, "train_seconds": cost.seconds}
