@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
@@ -11,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from toys import CUTTER, Textures, toy_task
+from toys import CUTTER, Compose, Textures, tiny_detector, toy_task
 
 from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector
@@ -20,8 +19,6 @@ from advforensics.tracking import Tracking
 from advforensics.tracking.experiment import PARENT_RUN
 
 torch.set_num_threads(1)
-
-Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture(scope="session")
@@ -35,28 +32,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def detector() -> Detector:
     """Return a detector of three classes, in training mode, its batch statistics moved off their start."""
-    from toys import tiny_detector
-
     return tiny_detector()
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite file with MLflow's tables, whose making takes more than a second."""
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    Tracking(f"sqlite:///{path}", "advforensics").connect()
+    Tracking(f"sqlite:///{path}", "Default").connect()
     return path
 
 
 @pytest.fixture
-def composed(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
+def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
     """Return a function from a command and overrides to its config; what is recorded stays in ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PARENT_RUN, raising=False)
-    shutil.copy(empty_database, "mlflow.db")
+    shutil.copy(database, "mlflow.db")
 
     def of(command: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose(command, list(overrides))
+            config: DictConfig = compose(command, list(overrides))
+            return config
 
     return of

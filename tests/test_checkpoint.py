@@ -2,11 +2,12 @@
 
 import hashlib
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import pytest
 import torch
-from conftest import Compose
-from toys import TINY_DETECTOR, random_images
+from toys import TINY_DETECTOR, Compose, random_images
 
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
 
@@ -52,11 +53,11 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Evil:
         """Touches a file when it is unpickled."""
 
-        def __reduce__(self) -> object:
+        def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (ran,)
 
     torch.save({"state_dict": Evil(), "config": "", "classes": [], "shape": []}, path)
-    with pytest.raises(Exception, match="."):
+    with pytest.raises(UnpicklingError):
         load_checkpoint(path)
     assert not ran.exists()
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from conftest import Compose
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from toys import ATTACKS, DEFENSES, TINY_DETECTOR, tiny_detector
+from toys import ATTACKS, DEFENSES, TINY_DETECTOR, Compose, tiny_detector
 
 from advforensics.attacks.gateway import Attack
 from advforensics.cli import COMMANDS, config_dir

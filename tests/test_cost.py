@@ -17,7 +17,7 @@ def test_forward_and_backward_images_are_counted() -> None:
         detector(images[:4]).sum().backward()
         assert (cost.forward, cost.backward) == (9, 4)
         (gradient,) = torch.autograd.grad(detector(images).square().sum(), images, create_graph=True)
-        gradient.norm().backward()  # type: ignore[no-untyped-call]
+        gradient.norm().backward()
         assert (cost.forward, cost.backward) == (14, 4 + 2 * 5)
     assert cost.seconds > 0
 

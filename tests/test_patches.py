@@ -62,7 +62,7 @@ def test_shards_roll_over_in_the_order_of_rows(tmp_path: Path, monkeypatch: pyte
 
 def test_all_patches_of_a_photograph_are_in_one_split(store: Path) -> None:
     photographs = manifest(store).groupby("group")["split"]
-    assert (photographs.nunique() == 1).all()
+    assert photographs.unique().map(len).max() == 1
     facts = json.loads((store / "store.json").read_text())
     assert facts["photographs"] == photographs.first().value_counts().to_dict()
     assert facts["patches"] == manifest(store)["split"].value_counts().to_dict()
@@ -183,7 +183,8 @@ def test_corners_reach_from_edge_to_edge() -> None:
 def test_shrinking_averages_whole_blocks_and_leaves_small_pictures_alone() -> None:
     original = picture(0)
     shrunk = shrink(original, 24)
-    assert (shrunk.name, shrunk.group, shrunk.pixels.dtype) == (original.name, original.group, np.uint8)
+    assert (shrunk.name, shrunk.group) == (original.name, original.group)
+    assert shrunk.pixels.dtype == np.uint8
     blocks = original.pixels.reshape(24, 3, 32, 3, 3).mean(axis=(1, 3))
     assert np.abs(shrunk.pixels - blocks).max() <= 0.5 + 1e-9
     assert shrink(original, 60) is original

@@ -1,60 +1,72 @@
-"""``prepare(cfg)``: photographs in a folder become a store, twice the same; nothing is written when they are too few."""
+"""``prepare(cfg)``: whatever is in a folder, photographs become a store and the rest a list of reasons."""
 
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Compose
+from odd_files import write_odd_files
 from PIL import Image
-from toys import contents, picture
+from toys import Compose, contents, picture
 
 from advforensics.data import PatchStore
+from advforensics.patches import SPLITS
 from advforensics.prepare import prepare
 
-SETTINGS = (
-    "patches.size=32",
-    "patches.short_side=null",
-    "patches.per_photograph=1",
-    "patches.val=0.3",
-    "patches.test=0.3",
-)
+FEW = ("patches.per_photograph=2", "patches.min_photographs=1", "patches.val=0.3", "patches.test=0.3")
+SMALL = ("patches.size=32", *FEW)
 
 
 def photographs(folder: Path, number: int) -> list[str]:
-    """Fill a folder with photographs and a file that is none; return the overrides that name it."""
+    """Fill a folder with photographs; return the overrides that name it."""
     folder.mkdir()
     for index in range(number):
         Image.fromarray(picture(index).pixels).save(folder / f"{index:02d}.png")
-    (folder / "notes.txt").write_text("no picture")
-    return ["source=photos", f"source.folder={folder}", *SETTINGS]
+    return ["source=photos", f"source.folder={folder}"]
 
 
-def test_a_folder_becomes_a_store_and_twice_the_same(composed: Compose, tmp_path: Path) -> None:
-    overrides = photographs(tmp_path / "photos", 12)
-    facts = prepare(composed("prepare", *overrides, "store=one"))
-    prepare(composed("prepare", *overrides, "store=two"))
+def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections(
+    composed: Compose, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    expected = write_odd_files(folder)
+    facts = prepare(
+        composed("prepare", "source=photos", f"source.folder={folder}", "store=store", "patches.size=8", *FEW)
+    )
+    reasons = {name: reason for name, reason in expected.items() if reason is not None}
+    listed = pd.read_csv("store/rejected.csv")
+    rejected = dict(zip(listed["name"], listed["reason"], strict=True))
+    assert len(reasons) >= 20
+    assert rejected.keys() == reasons.keys()
+    assert all(rejected[name].startswith(reason) for name, reason in reasons.items())
+    used = {name for split in SPLITS for name in PatchStore("store").manifest(split)["picture"]}
+    assert used <= expected.keys() - reasons.keys()
+    assert len(used) == sum(facts["photographs"].values())
+
+
+def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", 12)
+    facts = [prepare(composed("prepare", *folder, *SMALL, f"store={name}")) for name in ("one", "two")]
     assert contents(Path("one")) == contents(Path("two"))
     store = PatchStore("one")
-    assert store.facts == facts
-    assert sum(facts["photographs"].values()) == 12
-    assert sum(facts["patches"].values()) == 12 * len(store.classes)
-    assert pd.read_csv("one/rejected.csv")["name"].tolist() == ["notes.txt"]
+    assert store.facts == facts[0] == facts[1]
+    assert sum(facts[0]["patches"].values()) == 12 * 2 * len(store.classes)
 
 
 def test_the_question_can_be_binary_and_in_colour(composed: Compose, tmp_path: Path) -> None:
-    overrides = photographs(tmp_path / "photos", 12)
-    facts = prepare(composed("prepare", *overrides, "store=one", "task.binary=true", "patches.colour=rgb"))
+    folder = photographs(tmp_path / "photos", 12)
+    facts = prepare(composed("prepare", *folder, *SMALL, "store=one", "task.binary=true", "patches.colour=rgb"))
     assert (len(facts["classes"]), facts["shape"]) == (2, [3, 32, 32])
 
 
-def test_simulated_pictures_become_a_store(composed: Compose) -> None:
-    small = ("source=simulator", "source.photographs=8", "source.height=128", "source.width=128")
-    facts = prepare(composed("prepare", *small, *SETTINGS, "patches.min_photographs=1", "store=simulated"))
+def test_simulated_photographs_become_a_store(composed: Compose) -> None:
+    simulated = ("source=simulator", "source.photographs=8", "source.height=128", "source.width=128")
+    facts = prepare(composed("prepare", *simulated, *SMALL, "store=simulated"))
     assert sum(facts["photographs"].values()) == 8
 
 
-def test_too_few_photographs_make_no_store(composed: Compose, tmp_path: Path) -> None:
-    overrides = photographs(tmp_path / "photos", 2)
-    with pytest.raises(ValueError, match="too few usable photographs: 2"):
-        prepare(composed("prepare", *overrides, "store=one"))
+def test_too_few_photographs_name_how_many_are_needed_and_leave_no_store(composed: Compose, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", 1)
+    with pytest.raises(ValueError, match=r"too few usable photographs: 1 .*About \d+ photographs are enough"):
+        prepare(composed("prepare", *folder, *SMALL, "store=one"))
     assert not Path("one").exists()

@@ -1,7 +1,7 @@
 """Small things to test with: photographs, a task, detectors, settings that make the entry points quick."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import albumentations as A
 import cv2
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from advforensics.cli import config_dir
@@ -20,6 +22,8 @@ from advforensics.detectors.trunk import Trunk
 from advforensics.patches import Cutter
 from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.tasks.manipulation import Manipulation, Operation, resample
+
+Compose = Callable[..., DictConfig]  # from a command and overrides to its config
 
 CUTTER = Cutter(
     size=32,
@@ -34,6 +38,9 @@ CUTTER = Cutter(
 )
 TINY_DETECTOR = ("detector=constrained", "detector.model.front_end.filters=2", "detector.model.trunk.widths=[4,4]")
 TINY_TRAINING = (*TINY_DETECTOR, "trainer.accelerator=cpu", "trainer.max_epochs=2", "batch_size=8")
+QUIET = pytest.mark.filterwarnings(  # Lightning, about its own use of torch and about how little there is to do
+    "ignore:.*LeafSpec.*", "ignore:.*logging interval.*", "ignore:.*does not have many workers.*"
+)
 ATTACKS = sorted(path.stem for path in (config_dir() / "attack").glob("*.yaml"))
 DEFENSES = sorted(path.stem for path in (config_dir() / "defense").glob("*.yaml"))
 

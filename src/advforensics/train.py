@@ -79,7 +79,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
             logger=run.lightning_logger(),
             callbacks=[
                 History(unfinished / "training.csv"),
-                ModelCheckpoint(unfinished / "state", "last", enable_version_counter=False, save_on_train_epoch_end=True),
+                ModelCheckpoint(
+                    unfinished / "state", "last", enable_version_counter=False, save_on_train_epoch_end=True
+                ),
             ],
             enable_progress_bar=sys.stderr.isatty(),
             default_root_dir=folder,

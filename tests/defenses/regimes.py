@@ -37,6 +37,11 @@ def smooth_detector() -> nn.Module:
     return detector.eval()
 
 
+def batches_seen(detector: nn.Module) -> int:
+    """Return how many batches have moved the batch statistics of a network."""
+    return int(detector.state_dict()["layers.1.num_batches_tracked"])
+
+
 def images() -> Tensor:
     """Return six pictures ``(6, 1, 8, 8)`` in float64."""
     return torch.rand(6, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

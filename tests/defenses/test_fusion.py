@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchattacks
-from regimes import LABELS, images, regime, smooth_detector
+from regimes import LABELS, batches_seen, images, regime, smooth_detector
 from torch import Tensor, nn
 
 from advforensics.attacks.gateway import Attack
@@ -123,13 +123,13 @@ def test_regularised_fusion_penalises_the_clean_part(fusion: str, squared: bool)
 def test_only_the_training_passes_move_batch_statistics(fusion: str, passes: int) -> None:
     detector = smooth_detector().train()
     normalization = next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d))
-    before = int(normalization.num_batches_tracked)
+    before = batches_seen(detector)
     fused(detector, attack=PGD, fusion=fusion).training_loss(images(), LABELS)
-    assert int(normalization.num_batches_tracked) == before + passes
+    assert batches_seen(detector) == before + passes
     assert all(module.training for module in detector.modules())
     normalization.eval()
     fused(detector, attack=PGD, fusion=fusion).training_loss(images(), LABELS)
-    assert int(normalization.num_batches_tracked) == before + passes
+    assert batches_seen(detector) == before + passes
     assert not normalization.training
 
 
@@ -137,7 +137,7 @@ def test_twins_carry_no_gradient_and_weights_get_theirs() -> None:
     module = fused()
     assert not module.twins(images(), LABELS).requires_grad
     assert all(parameter.grad is None for parameter in module.detector.parameters())
-    module.training_loss(images(), LABELS).backward()  # type: ignore[no-untyped-call]
+    module.training_loss(images(), LABELS).backward()
     assert all(parameter.grad is not None for parameter in module.detector.parameters())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from regimes import LABELS, images, regime, smooth_detector
+from regimes import LABELS, batches_seen, images, regime, smooth_detector
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -38,9 +38,7 @@ def test_the_gradient_of_the_penalised_loss_is_that_of_finite_differences(
     gradient = torch.autograd.grad(module.training_loss(images(), LABELS), list(module.detector.parameters()))
     expected = finite_differences(lambda: module.training_loss(images(), LABELS), module.detector)
     torch.testing.assert_close(parameters_to_vector(gradient), expected, rtol=1e-6, atol=1e-9)
-    plain = torch.autograd.grad(
-        F.cross_entropy(module.detector(images()), LABELS), list(module.detector.parameters())
-    )
+    plain = torch.autograd.grad(F.cross_entropy(module.detector(images()), LABELS), list(module.detector.parameters()))
     assert (parameters_to_vector(gradient) - parameters_to_vector(plain)).abs().max() > 0.01  # it matters
 
 
@@ -79,26 +77,27 @@ def test_without_weight_or_at_the_start_it_is_plain_training(
 def test_the_images_of_the_batch_are_left_alone() -> None:
     batch = images()
     _, norms = gradient_penalty(smooth_detector(), batch, LABELS)
-    norms.sum().backward()  # type: ignore[no-untyped-call]
+    norms.sum().backward()
     assert not batch.requires_grad
     assert torch.equal(batch, images())
 
 
 def test_a_constant_detector_has_no_penalty_and_finite_gradients() -> None:
-    detector = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double()
-    nn.init.zeros_(detector[1].weight)
+    linear = nn.Linear(64, 3).double()
+    nn.init.zeros_(linear.weight)
+    detector = nn.Sequential(nn.Flatten(), linear)
     losses, norms = gradient_penalty(detector, images(), LABELS)
     assert (norms == 0).all()
-    (losses + norms).mean().backward()  # type: ignore[no-untyped-call]
-    assert all(torch.isfinite(parameter.grad).all() for parameter in detector.parameters() if parameter.grad is not None)
+    (losses + norms).mean().backward()
+    gradients = [parameter.grad for parameter in detector.parameters()]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_batch_statistics_move_once_per_step() -> None:
     detector = smooth_detector().train()
-    normalization = next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d))
-    before = int(normalization.num_batches_tracked)
+    before = batches_seen(detector)
     gradient_penalty(detector, images(), LABELS)
-    assert int(normalization.num_batches_tracked) == before + 1
+    assert batches_seen(detector) == before + 1
     assert detector.training
 
 

@@ -46,7 +46,7 @@ def test_every_weight_learns_under_a_gradient_penalty(name: str) -> None:
     images = random_images(4).requires_grad_()
     loss = F.cross_entropy(detector(images), torch.tensor([0, 1, 2, 0]))
     (gradient,) = torch.autograd.grad(loss, images, create_graph=True)
-    gradient.norm().backward()  # type: ignore[no-untyped-call]
+    gradient.norm().backward()
     weights = [parameter for parameter in detector.parameters() if parameter.ndim > 1]
     assert all(weight.grad is not None and (weight.grad != 0).any() for weight in weights)
 

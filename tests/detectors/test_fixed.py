@@ -18,7 +18,8 @@ def monomials(degree: int) -> Tensor:
 
 def responses(degree: int, filters: slice) -> Tensor:
     """Return the largest response of each filter to any monomial of a degree."""
-    return SRM(channels=1)(monomials(degree))[:, filters].abs().amax(dim=(0, 2, 3))
+    response: Tensor = SRM(channels=1)(monomials(degree))
+    return response[:, filters].abs().amax(dim=(0, 2, 3))
 
 
 def test_there_are_30_different_kernels_that_sum_to_0_around_a_centre_of_minus_1() -> None:
@@ -29,9 +30,7 @@ def test_there_are_30_different_kernels_that_sum_to_0_around_a_centre_of_minus_1
     assert torch.equal(kernels[:, 2, 2], -torch.ones(30))
 
 
-@pytest.mark.parametrize(
-    ("filters", "blind_below"), [(FIRST, 1), (SECOND, 2), (THIRD, 3), (PREDICTORS, 2)], ids=str
-)
+@pytest.mark.parametrize(("filters", "blind_below"), [(FIRST, 1), (SECOND, 2), (THIRD, 3), (PREDICTORS, 2)], ids=str)
 def test_differences_of_an_order_are_blind_to_polynomials_of_a_lower_degree(filters: slice, blind_below: int) -> None:
     for degree in range(blind_below):
         assert responses(degree, filters).max() < 1e-4

@@ -39,7 +39,9 @@ class Linear(nn.Module):
 
 def targets(images: Tensor, labels: Tensor) -> Targets:
     number = len(images)
-    return Targets(images, labels, [f"s{index}" for index in range(number)], [f"g{index // 2}" for index in range(number)])
+    return Targets(
+        images, labels, [f"s{index}" for index in range(number)], [f"g{index // 2}" for index in range(number)]
+    )
 
 
 def linear_targets() -> Targets:
@@ -190,7 +192,9 @@ def test_only_standing_images_are_attacked() -> None:
 
     detector, chosen = Linear(), linear_targets()
     rows = sweep([Spied("fgsm", torchattacks.FGSM, "linf")], detector, chosen, [2, 4, 8], batch_size=100)
-    standing = [int(rows[(rows["eps_levels"] == eps) & (rows["domain"] == "float")]["correct"].sum()) for eps in (0, 2, 4)]
+    standing = [
+        int(rows[(rows["eps_levels"] == eps) & (rows["domain"] == "float")]["correct"].sum()) for eps in (0, 2, 4)
+    ]
     assert sizes == standing
     assert rows["correct"].mean() < 1
 

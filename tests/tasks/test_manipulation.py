@@ -94,7 +94,8 @@ def test_the_null_class_is_the_picture_and_the_picture_stays_as_it_is() -> None:
 def jpeg(pixels: NDArray[np.uint8]) -> NDArray[Any]:
     """Return what a JPEG file of quality 90 holds of RGB pixels."""
     _, file = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded: NDArray[Any] = cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return decoded
 
 
 def test_the_common_jpeg_step_treats_every_class_alike() -> None:
