@@ -36,7 +36,7 @@ def render(
         finding: The finding, in sentences.
         table: One row per defence, as text.
         figures: SVG files by figure name, in the order of the page.
-        galleries: PNG files by detector.
+        galleries: PNG files by defence: one trained detector of each.
         facts: The sample tables, for their run facts.
         runs: The folder they came from.
         classes: Class names by label.
@@ -53,7 +53,7 @@ def render(
             {"name": name, "svg": Markup(_inline(path)), "caption": CAPTIONS.get(name, "")}
             for name, path in figures.items()
         ],
-        galleries={name: base64.b64encode(path.read_bytes()).decode() for name, path in galleries.items()},
+        galleries={name: base64.b64encode(galleries[name].read_bytes()).decode() for name in table["defense"]},
         task=detectors["task"].iloc[0],
         detector=detectors["detector"].iloc[0],
         classes=classes,
