@@ -62,7 +62,6 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="torch.load raises whatever it stumbles over")
 def test_a_file_that_is_nothing_of_the_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_text("hello")

@@ -13,8 +13,8 @@ from toys import ATTACKS, DEFENSES, TINY_DETECTOR, Compose, tiny_detector
 
 from advforensics.attacks.gateway import Attack
 from advforensics.cli import COMMANDS, config_dir
+from advforensics.cutting import Cutter
 from advforensics.defenses.baseline import Baseline
-from advforensics.patches import Cutter
 from advforensics.sources.base import Source
 from advforensics.tasks.base import Task
 from advforensics.tracking import Tracking

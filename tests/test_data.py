@@ -52,9 +52,10 @@ def test_augmentation_only_moves_pixels(tmp_path: Path) -> None:
     assert torch.equal(sorted_values(moved), sorted_values(as_is))
 
 
-def test_training_batches_follow_the_seed(store: Path) -> None:
+@pytest.mark.parametrize("augment", [None, shipped_augmentation()], ids=["order", "order and augmentation"])
+def test_training_batches_follow_the_seed(store: Path, augment: A.BasicTransform | None) -> None:
     def epochs(seed: int) -> list[Tensor]:
-        loader = PatchData(store, 5, shipped_augmentation(), seed).train_dataloader()
+        loader = PatchData(store, 5, augment, seed).train_dataloader()
         return [torch.cat([images for images, _ in loader]) for _ in range(2)]
 
     first, second = epochs(seed=1)
@@ -77,3 +78,9 @@ def test_a_training_epoch_shows_every_image_once_but_for_the_rest(store: Path) -
 def test_a_missing_store_is_an_error_that_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"advforensics prepare store={tmp_path}"):
         PatchStore(tmp_path)
+
+
+def test_a_batch_larger_than_the_training_split_is_refused(store: Path) -> None:
+    data = PatchData(store, batch_size=10_000, augment=None, seed=0)
+    with pytest.raises(ValueError, match="batch_size=10000 exceeds"):
+        data.train_dataloader()

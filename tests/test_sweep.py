@@ -152,3 +152,8 @@ def test_the_checkpoint_must_be_given(composed: Compose) -> None:
 def test_a_sweep_without_attacks_is_refused(sweeping: Compose) -> None:
     with pytest.raises(ValueError, match="at least one"):
         sweep(sweeping(*only()))
+
+
+def test_two_attacks_of_one_name_are_refused(sweeping: Compose) -> None:
+    with pytest.raises(ValueError, match="two bear the same name"):
+        sweep(sweeping(*only("fgsm"), "+attack@attacks.again=fgsm"))

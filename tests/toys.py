@@ -16,10 +16,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from advforensics.cli import config_dir
+from advforensics.cutting import Cutter
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.detectors.detector import Detector
 from advforensics.detectors.trunk import Trunk
-from advforensics.patches import Cutter
 from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.tasks.manipulation import Manipulation, Operation, resample
 

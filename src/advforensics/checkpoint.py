@@ -1,6 +1,7 @@
 """A trained detector on disk, with everything needed to build and judge it again."""
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,12 @@ def load_checkpoint(path: str | Path) -> Trained:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}: run `advforensics train` first, or give checkpoint=PATH")
+    refused = f"{path} is not a checkpoint written by `advforensics train`"
+    if not zipfile.is_zipfile(path):
+        raise ValueError(refused)
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or not {"state_dict", "config", "classes", "shape"} <= content.keys():
-        raise ValueError(f"{path} is not a checkpoint written by `advforensics train`")
+        raise ValueError(refused)
     config = OmegaConf.create(content["config"])
     assert isinstance(config, DictConfig)
     classes, shape = tuple(content["classes"]), tuple(content["shape"])

@@ -109,9 +109,16 @@ class PatchData(pl.LightningDataModule):
         self._augment = A.Compose([augment], seed=seed) if augment is not None else None
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled, augmented batches; the last, smaller one is dropped so that steps are alike."""
+        """Return shuffled, augmented batches; the last, smaller one is dropped so that steps are alike.
+
+        Raises:
+            ValueError: If the split does not fill one batch.
+        """
+        dataset = PatchDataset(self.store, "train", self._augment)
+        if len(dataset) < self.batch_size:
+            raise ValueError(f"batch_size={self.batch_size} exceeds the {len(dataset)} patches to train on")
         return DataLoader(
-            PatchDataset(self.store, "train", self._augment),
+            dataset,
             batch_size=self.batch_size,
             shuffle=True,
             drop_last=True,

@@ -13,113 +13,21 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from advforensics.cutting import Cutter, corner, cut, shrink
 from advforensics.sources.base import Picture, Source
 from advforensics.tasks.base import Task
 
 SPLITS = ("train", "val", "test")
 SHARD_PATCHES = 4096  # 50 MB of 64x64 RGB: what building holds in memory per split
-Colour = Literal["green", "rgb"]
-
-
-@dataclass(frozen=True)
-class Cutter:
-    """How patches are cut.
-
-    Args:
-        size: Side of a patch in pixels.
-        short_side: Pictures are first shrunk, by the whole factor that brings their shorter side nearest to this many
-            pixels; ``None`` leaves them as they are. See :func:`shrink`.
-        per_photograph: Patches cut from each photograph, of every class.
-        colour: ``green`` keeps one channel: the one a Bayer camera samples most and interpolates least.
-        min_std: A place where the picture's own patch varies less than this (standard deviation, in levels) is not
-            cut: on a clipped sky no operation leaves a trace, so no answer would be right.
-        val: Share of photographs for validation.
-        test: Share of photographs for testing.
-        min_photographs: Fewest photographs that any split may have.
-        seed: Seeds places and operation parameters; not the split, which the content of a photograph decides.
-
-    Raises:
-        ValueError: If the shares do not leave any photograph for training.
-    """
-
-    size: int
-    short_side: int | None
-    per_photograph: int
-    colour: Colour
-    min_std: float
-    val: float
-    test: float
-    min_photographs: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
-            raise ValueError(f"patches.val={self.val} and patches.test={self.test} must be positive and sum below 1")
-
-    def split(self, group: str) -> str:
-        """Return the split of a photograph: its content hash as a fraction of all hashes, cut at the shares.
-
-        A photograph therefore never changes its split, whatever is added beside it and whatever the seed.
-        """
-        position = int(group[:16], 16) / 16**16
-        if position < self.test:
-            return "test"
-        return "val" if position < self.test + self.val else "train"
-
-    def places(self, picture: Picture) -> NDArray[np.float64]:
-        """Draw where to cut: corners of patches as fractions of the free range, shape ``(n, 2)``, y before x.
-
-        Fractions, because an operation may change the size of the picture. Fewer than ``per_photograph`` come back
-        when most of the picture is flat.
-        """
-        rng = np.random.default_rng([self.seed, int(picture.group[16:32], 16)])
-        places: list[NDArray[np.float64]] = []
-        for place in rng.uniform(size=(10 * self.per_photograph, 2)):
-            if cut(picture.pixels, place, self.size)[..., 1].std() >= self.min_std:
-                places.append(place)
-                if len(places) == self.per_photograph:
-                    break
-        return np.array(places).reshape(-1, 2)
-
-
-def cut(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """Return the patch of shape ``(size, size, C)`` whose corner lies at fractions ``place`` of the free range."""
-    y, x = corner(pixels, place, size)
-    return pixels[y : y + size, x : x + size]
-
-
-def corner(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> tuple[int, int]:
-    """Return the pixel coordinates ``(y, x)`` of the corner at fractions ``place``."""
-    height, width = pixels.shape[:2]
-    return round(float(place[0]) * (height - size)), round(float(place[1]) * (width - size))
-
-
-def shrink(picture: Picture, short_side: int) -> Picture:
-    """Return a picture averaged over blocks of whole pixels, so that its shorter side comes nearest to ``short_side``.
-
-    A photograph has a history before any question is asked: its camera has demosaiced, sharpened and compressed it. A
-    patch of it would then be 'pristine' by name only. Averaging takes that history away, as the data sets of the
-    field do (BOSSbase: Bas, Filler, Pevny, "Break Our Steganographic System", 2011), and is the same for all classes.
-    A picture that is small already stays as it is.
-    """
-    height, width = picture.pixels.shape[:2]
-    factor = round(min(height, width) / short_side)
-    if factor < 2:
-        return picture
-    height, width = height // factor, width // factor
-    whole_blocks = picture.pixels[: height * factor, : width * factor]
-    shrunk = cv2.resize(whole_blocks, (width, height), interpolation=cv2.INTER_AREA)
-    return replace(picture, pixels=shrunk.astype(np.uint8, copy=False))
 
 
 def build(source: Source, task: Task, cutter: Cutter, folder: Path) -> dict[str, Any]:
@@ -138,8 +46,12 @@ def build(source: Source, task: Task, cutter: Cutter, folder: Path) -> dict[str,
         The content of ``store.json``.
 
     Raises:
-        ValueError: If a split would hold fewer photographs than ``cutter.min_photographs``; says how many there are.
+        FileExistsError: If the folder holds anything but an older store.
+        ValueError: If a picture is smaller than a patch, or a split would hold fewer photographs than
+            ``cutter.min_photographs``; says how many there are.
     """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "store.json").is_file():
+        raise FileExistsError(f"{folder} holds something that is not a patch store; give store=FOLDER another folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -149,6 +61,11 @@ def build(source: Source, task: Task, cutter: Cutter, folder: Path) -> dict[str,
     for picture in tqdm(source, total=len(source), desc="photographs", disable=None):
         if cutter.short_side is not None:
             picture = shrink(picture, cutter.short_side)
+        if min(picture.pixels.shape[:2]) < cutter.size:
+            raise ValueError(
+                f"{picture.name} is {picture.pixels.shape[1]} x {picture.pixels.shape[0]} pixels when it is to be cut,"
+                f" less than a patch of {cutter.size}; lower patches.size, or raise patches.short_side"
+            )
         split = cutter.split(picture.group)
         before = len(rows[split])
         for row, patch in _patches(picture, task, cutter):

@@ -40,7 +40,8 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         Clean accuracy, robust accuracy by norm, domain and radius, and the cost of the attacks.
 
     Raises:
-        ValueError: If the store's patches or classes are not the detector's, or no attack is given.
+        ValueError: If the store's patches or classes are not the detector's, no attack is given, or two bear the
+            same name.
     """
     folder = Path(cfg.folder) if cfg.folder else Path(cfg.checkpoint).parent / "sweep"
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,8 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     attacks: list[Attack] = [instantiate(attack) for attack in cfg.get("attacks", {}).values()]
     if not attacks:
         raise ValueError("attacks: a sweep needs at least one; name one of conf/attack, e.g. +attack@attacks.pgd=pgd")
+    if len({attack.name for attack in attacks}) < len(attacks):
+        raise ValueError(f"attacks: two bear the same name among {[attack.name for attack in attacks]}; rename one")
     facts = trained.facts()
     name = f"{facts['task']}-{facts['detector']}-{facts['defense']}-{facts['seed']}"
     with instantiate(cfg.tracking).resume(trained.sha256, name, cfg) as run:
@@ -142,7 +145,8 @@ def _draw_gallery(trained: Trained, targets: Targets, attack: Attack, cfg: DictC
         fresh = [index for index in candidates if targets.groups[index] not in shown]
         if fresh and len(shown) < cfg.gallery.pictures:
             shown[targets.groups[fresh[0]]] = fresh[0]
-    chosen = list(shown.values())
+    # A detector that is never right still has a gallery: of its errors.
+    chosen = list(shown.values()) or list(range(min(cfg.gallery.pictures, len(targets.labels))))
     images, labels = targets.images[chosen], targets.labels[chosen]
     eps = cfg.gallery.eps_levels * LEVEL
     adversarial = to_8bit(attack.norm, eps, images, attack(detector, images, labels, eps))

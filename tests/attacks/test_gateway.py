@@ -1,5 +1,6 @@
 """Every attack in ``conf/attack`` stays inside its ball and leaves the detector, and all else, as it found it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from toys import ATTACKS, random_images, tiny_detector
 
 from advforensics.attacks.gateway import Attack, margins
-from advforensics.attacks.threat import LEVEL, distances, radius, to_8bit
+from advforensics.attacks.threat import LEVEL, Norm, distances, radius, to_8bit
 from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector
 
@@ -74,6 +75,15 @@ def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(att
     assert torch.equal((delivered * 255).round() / 255, delivered)
     if attack.norm == "linf" and levels < 1:
         assert torch.equal(delivered, IMAGES)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_that_leaves_its_ball_is_brought_back(norm: Norm, detector: Detector) -> None:
+    def build(model: nn.Module, **settings: float) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda images, labels: images + 0.5
+
+    linf, l2 = distances(IMAGES, run(Attack("rogue", build, norm), detector))
+    assert (linf if norm == "linf" else l2).max() <= radius(norm, 2 * LEVEL, IMAGES) * (1 + 1e-6) + 1e-7
 
 
 def test_at_radius_0_and_without_images_nothing_changes(attack: Attack, detector: Detector) -> None:

@@ -153,6 +153,20 @@ def test_who_has_fallen_stays_down(table: pd.DataFrame) -> None:
     assert 0 < table["correct"].mean() < 1
 
 
+def test_who_has_fallen_stays_down_even_if_the_attack_gives_up() -> None:
+    class Fickle(Attack):
+        """Leaves images alone at radii from one level on, where whole levels are still standing."""
+
+        def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+            return super().__call__(detector, images, labels, eps if eps < LEVEL else 0)
+
+    detector, chosen = Linear(), linear_targets()
+    rows = sweep([Fickle("fickle", torchattacks.FGSM, "linf")], detector, chosen, [0.9, 1, 2])
+    standing = rows.groupby(["domain", "eps_levels"])["correct"].sum()
+    assert standing["float"][0.9] < standing["8bit"][0.9]
+    assert standing["float"][0.9] == standing["float"][1] == standing["float"][2]
+
+
 def test_distortions_lie_in_their_balls(table: pd.DataFrame) -> None:
     linf, l2 = table[table["norm"] == "linf"], table[table["norm"] == "l2"]
     assert (linf["linf_levels"] <= linf["eps_levels"] + 1e-4).all()

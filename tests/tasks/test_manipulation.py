@@ -106,7 +106,6 @@ def test_the_common_jpeg_step_treats_every_class_alike() -> None:
         assert not np.array_equal(compressed.pixels, version.pixels)
 
 
-@pytest.mark.xfail(strict=True, reason="albumentations hands RGB to OpenCV as if it were BGR")
 def test_the_jpeg_step_gives_what_a_file_would_hold() -> None:
     (plain, *_), (compressed, *_) = (toy_task(jpeg_quality=quality).versions(picture(0), 0) for quality in (None, 90))
     assert np.array_equal(compressed.pixels, jpeg(plain.pixels))
