@@ -26,7 +26,7 @@ def settings(photos: str | None) -> dict[str, object]:
     """
     if photos is None:
         name, inputs, seeds = "simulator", "conf/source/simulator.yaml", [1]
-        source = "source=simulator patches.per_photograph=32"  # a first look should not take longer than a coffee
+        source = "source=simulator patches.per_photograph=24"  # a first look should not take longer than a coffee
     else:
         folder = Path(photos).expanduser().resolve()
         if not folder.is_dir():
