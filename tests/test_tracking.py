@@ -34,14 +34,6 @@ ROOT = Path(__file__).parents[1]
 CONFIG = OmegaConf.create({"defense": {"name": "plain", "weights": [1, 2]}, "seed": 3, "copy": "${seed}"})
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite file with MLflow's tables, whose making takes more than a second."""
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    Tracking(f"sqlite:///{path}", "Default").connect()
-    return path
-
-
 @pytest.fixture
 def tracking(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
     """Return a tracking of its own, in the current folder."""
