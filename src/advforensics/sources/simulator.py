@@ -14,7 +14,7 @@ from advforensics.sources.scene import render
 
 FULL_WELL = 12_000  # electrons that a photosite of a compact camera holds, at ISO 100
 READ_NOISE = 8  # electrons
-SMALLEST = 128  # pixels along a side: below, a scene has no room for its things
+SMALLEST = 96  # pixels along a side: below, a scene has no room for its things
 SCENE, CAMERA = 0, 1  # streams of random numbers
 
 Range = Sequence[float]
