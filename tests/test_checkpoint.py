@@ -24,7 +24,7 @@ def test_the_same_detector_comes_back_with_its_facts(composed: Compose, tmp_path
     assert torch.equal(trained.detector(images), detector.eval()(images))
     assert (trained.classes, trained.shape, trained.commit) == (classes, shape, "abc")
     assert trained.sha256 == digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert trained.config == config
+    assert trained.gradients
     assert trained.facts() == {
         "task": config.task.name,
         "detector": "constrained",

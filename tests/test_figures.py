@@ -7,9 +7,14 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from tables import certificate_table, cost_table, sample_table
 
 from advforensics import figures, style
+from advforensics.robustness.brackets import brackets
+from advforensics.robustness.felled import felled
+from advforensics.robustness.radii import radii
 
 EPS = [0, 0.125, 0.25, 0.5, 1, 2, 4, 8]
 
@@ -21,6 +26,7 @@ def curves() -> pd.DataFrame:
         names=["defense", "norm", "domain", "attack", "eps_levels"],
     )
     table = keys.to_frame(index=False)
+    table["knowledge"] = table["attack"].map({"worst": "any"}).fillna("white box")
     estimate = 0.9 / (1 + table["eps_levels"])
     return table.assign(
         metric="accuracy",
@@ -58,6 +64,84 @@ def test_robustness_has_a_line_and_a_band_per_defense_and_says_what_it_rests_on(
     assert "the picture itself" not in words(figure)
 
 
+def test_a_curve_with_an_alarm_is_dashed_and_a_note_says_why(curves: pd.DataFrame) -> None:
+    figure = figures.robustness_curves(curves, "linf", "float", classes=8, alarmed={"mine"})
+    (axes,) = figure.axes
+    assert labels(axes) == ["baseline", "mine (alarm)"]
+    assert [line.get_linestyle() for line in axes.lines[1:]] == ["-", "--"]
+    assert "Dashed: the sweep raised an alarm" in words(figure)
+    quiet = figures.robustness_curves(curves, "linf", "float", classes=8, alarmed={"another"})
+    assert "Dashed" not in words(quiet)
+
+
+def test_plain_tools_have_a_second_axis_in_decibels_and_attacks_beside_them(curves: pd.DataFrame) -> None:
+    tools = curves[(curves["norm"] == "l2") & (curves["domain"] == "8bit") & (curves["attack"] == "pgd")]
+    table = pd.concat([curves, tools.assign(attack="tools", knowledge="tools")])
+    figure = figures.tools_curves(table, classes=8, alarmed={"mine"})
+    (axes,) = figure.axes
+    assert labels(axes) == ["baseline", "mine (alarm)"]
+    assert len(axes.lines) == 1 + 2 * 2
+    (decibels,) = axes.child_axes
+    assert [tick.get_text() for tick in decibels.get_xticklabels()] == ["∞", "66", "60", "54", "48", "42", "36", "30"]
+    with pytest.raises(ValueError, match="sweep that first"):
+        figures.tools_curves(curves, classes=8)
+
+
+def test_a_cascade_stacks_what_fell_to_which_attack() -> None:
+    shares = felled(sample_table(attacks=("fgsm", "pgd", "pgd_l2", "tools"), domains=("float", "8bit")))
+    (axes,) = figures.cascade(shares, "baseline", "linf", "float").axes
+    assert labels(axes) == ["wrong when clean", "fgsm", "pgd", "stands"]
+    assert len(axes.collections) == 4
+    with pytest.raises(ValueError, match="No cascade of mine"):
+        figures.cascade(shares, "mine", "linf", "float")
+
+
+def test_a_bracket_has_two_curves_a_defense_and_is_filled_only_where_both_bound_one_detector() -> None:
+    samples = sample_table(defenses=("baseline", "mine"))
+    proven = pd.concat(
+        [certificate_table(rows).assign(defense=name, seed=1) for name, rows in samples.groupby("defense")]
+    )
+    figure = figures.bracket(brackets(samples, proven, resamples=20), "linf", "linear bounds", alarmed={"mine"})
+    assert [axes.get_title("left") for axes in figure.axes] == ["baseline", "mine (alarm)"]
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+    assert "Filled" in words(figure)
+    smoothed = brackets(samples, proven.assign(method="randomised smoothing"), resamples=20)
+    assert "smoothed detector" in words(figures.bracket(smoothed, "linf", "randomised smoothing"))
+    with pytest.raises(ValueError, match="advforensics certify"):
+        figures.bracket(smoothed, "l2", "randomised smoothing")
+
+
+def test_median_radii_have_a_mark_for_every_class_and_defense() -> None:
+    table = radii(sample_table(defenses=("baseline", "mine")), resamples=20)
+    (axes,) = figures.median_radii(table, "linf", "float", ["pristine", "blur", "noise"]).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["pristine", "blur", "noise", "all"]
+    assert labels(axes) == ["baseline", "mine"]
+    assert [len(np.asarray(line.get_xdata())) for line in axes.lines] == [4, 4]
+    assert axes.transData.transform((0, 0))[0] > axes.transAxes.transform((0, 0))[0]  # 0 has a place
+    with pytest.raises(ValueError, match="No radii in l2"):
+        figures.median_radii(table, "l2", "float", ["pristine", "blur", "noise"])
+
+
+def test_costs_are_passes_per_image_forward_and_backward() -> None:
+    costs = cost_table(sample_table()).assign(defense="baseline", seed=1)
+    figure = figures.passes(pd.concat([costs, costs.assign(seed=2)]), 72)
+    (axes,) = figure.axes
+    bars = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
+    of_fgsm = costs[costs["attack"] == "fgsm"]
+    assert bars[0] == pytest.approx(of_fgsm["forward"].sum() / 72)
+    assert bars[2] == pytest.approx(of_fgsm["backward"].sum() / 72)
+
+
+def test_a_transfer_matrix_writes_every_pair_with_its_interval() -> None:
+    rows = [(a, b, 1.0, 0.5, 0.4, 0.6) for a in ("one", "two", "control") for b in ("one", "two")]
+    table = pd.DataFrame(rows, columns=["surrogate", "target", "eps_levels", "estimate", "low", "high"])
+    axes = figures.transfer_matrix(table).axes[0]
+    assert shown(axes).shape == (3, 2)
+    assert [text.get_text() for text in axes.texts] == ["50", "[40, 60]"] * 6
+    with pytest.raises(ValueError, match="one row per surrogate and target"):
+        figures.transfer_matrix(pd.concat([table, table.assign(eps_levels=2.0)]))
+
+
 def test_epsilons_are_evenly_spaced_and_named_as_fractions(curves: pd.DataFrame) -> None:
     (axes,) = figures.robustness_curves(curves, "linf", "float", classes=8).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"]
@@ -70,11 +154,6 @@ def test_only_whole_levels_can_be_delivered_under_linf(
 ) -> None:
     figure = figures.robustness_curves(curves, norm, domain, classes=8)
     assert ("below 1 level the picture itself" in words(figure)) == told
-
-
-def test_attacks_have_a_line_each_and_one_for_the_worst(curves: pd.DataFrame) -> None:
-    (axes,) = figures.attack_curves(curves, "mine", "linf", "8bit", classes=2).axes
-    assert labels(axes) == ["fgsm", "pgd", "worst over attacks"]
 
 
 def test_a_curve_that_was_not_swept_is_an_error(curves: pd.DataFrame) -> None:

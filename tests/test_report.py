@@ -3,16 +3,16 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from tables import sample_table
+from tables import alarm_table, certificate_table, cost_table, sample_table
 from toys import DEFENSES, QUIET, TINY_TRAINING, Compose, only
 
+from advforensics import figures
 from advforensics.report import report
 from advforensics.robustness.curves import curves
 from advforensics.robustness.samples import read_samples, write_samples
@@ -23,13 +23,16 @@ CLASSES = ("pristine", "blur", "noise")
 FACTS = ["task", "detector", "defense", "seed", "checkpoint", "commit"]
 
 
-def made_up_run(folder: Path, defense: str, seed: int) -> None:
+def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12) -> None:
     """Write what training and sweep leave of a detector."""
-    rows = sample_table(defenses=[defense], seeds=[seed], domains=("float", "8bit"))
+    attacks = ("fgsm", "pgd", "pgd_l2", "tools")
+    rows = sample_table(photographs, attacks=attacks, defenses=[defense], seeds=[seed], domains=("float", "8bit"))
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": seed, "checkpoint": f"{defense}{seed}".rjust(64, "0")}
     (folder / "sweep").mkdir(parents=True)
     write_samples(folder / "sweep" / "samples.parquet", rows.drop(columns=FACTS), facts, CLASSES)
     Figure().savefig(folder / "sweep" / "gallery.png")
+    alarm_table().to_csv(folder / "sweep" / "alarms.csv", index=False)
+    cost_table(rows).to_csv(folder / "sweep" / "costs.csv", index=False)
     course = {"epoch": [1, 2], "train_loss": [2.0, 1.0], "val_loss": [2.0, 1.5], "val_accuracy": [0.3, 0.6]}
     pd.DataFrame(course).to_csv(folder / "training.csv", index=False)
     costs = {"train_seconds": 12.0, "train_forward_images": 3000.0, "train_backward_images": 2000.0}
@@ -41,6 +44,17 @@ def runs(tmp_path: Path) -> Path:
     for defense in ("baseline", "gradient_regularized"):
         made_up_run(tmp_path / "runs" / f"{defense}-1", defense, 1)
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save empty figures: drawing them takes longer than all the rest."""
+
+    def save(figure: Figure, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.svg").write_text("<svg></svg>")
+
+    monkeypatch.setattr(figures, "save", save)
 
 
 def links(page: str) -> list[str]:
@@ -61,7 +75,7 @@ def assert_self_contained(page: str) -> None:
     assert {link[1:] for link in links(page) if link.startswith("#")} <= set(ids)
 
 
-def test_the_page_says_it_all_by_itself(runs: Path, composed: Compose) -> None:
+def test_the_page_says_it_all_by_itself_and_figures_and_tables_are_files_too(runs: Path, composed: Compose) -> None:
     finding = report(composed("report", f"runs={runs}", "eps_levels=0.5", "resamples=50"))
     page = (runs / "report" / "report.html").read_text()
     assert_self_contained(page)
@@ -70,14 +84,30 @@ def test_the_page_says_it_all_by_itself(runs: Path, composed: Compose) -> None:
     for words in (*CLASSES, "72 test patches from 12 photographs", "baseline", "gradient_regularized", "torch "):
         assert words in text
     assert finding.split(". ")[0] in page
+    assert page.count("none of 3 alarms fired") == 2
+    assert "WARNING" not in page
     assert (runs / "report" / "finding.txt").read_text() == finding + "\n"
+    files = {path.name for path in (runs / "report").iterdir()}
+    assert {"report.html", "finding.txt", "curves.csv", "robust_accuracy.csv", "metrics.json", "figures"} <= files
+    assert {"radii.csv", "comparisons.csv"} <= files
+    drawn = {path.name for path in (runs / "report" / "figures").iterdir()}
+    for name in (
+        *("robustness-linf-float", "robustness-l2-8bit", "cascade-baseline", "confusion-baseline", "training"),
+        *("tools", "radii", "costs"),
+    ):
+        assert {f"{name}.png", f"{name}.svg"} <= drawn
+    plotted = pd.read_csv(runs / "report" / "robust_accuracy.csv")
+    assert plotted["eps_levels"].tolist() == [0, 0.5, 1, 2]
+    assert {"baseline", "gradient_regularized"} <= set(plotted)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose) -> None:
     finding = report(composed("report", f"runs={runs}", "eps_levels=0.5", "resamples=50"))
     samples = pd.concat([read_samples(path) for path in sorted(runs.glob("*/sweep/samples.parquet"))])
     table = curves(samples, resamples=50)
     at = (table["attack"] == "worst") & (table["metric"] == "accuracy") & (table["domain"] == "float")
+    at &= table["norm"] == "linf"
     metrics = json.loads((runs / "report" / "metrics.json").read_text())
     for defense, rows in table[at].groupby("defense"):
         clean, robust = (rows[rows["eps_levels"] == eps].iloc[0] for eps in (0, 0.5))
@@ -85,22 +115,20 @@ def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose
             assert f"{point.estimate:.1%} [{100 * point.low:.1f}, {100 * point.high:.1f}]" in finding
         assert metrics[str(defense)]["clean"] == pytest.approx(clean.estimate, abs=1e-4)
         assert metrics[str(defense)]["robust_float_0.5"] == pytest.approx(robust.estimate, abs=1e-4)
-    assert "points" in finding
-    assert "over baseline" in finding
+        assert metrics[str(defense)]["alarms"] == 0
+        assert 0 < metrics[str(defense)]["area"] < 1
+    compared = pd.read_csv(runs / "report" / "comparisons.csv")
+    estimate, low, high = 100 * compared.loc[compared["eps_levels"] == 0.5, ["estimate", "low", "high"]].to_numpy()[0]
+    interval = f"{estimate:.1f} points [{low:.1f}, {high:.1f}] at 1/2 level"
+    assert f"gradient_regularized beats baseline by {interval} (p" in finding
+    assert (
+        "Holm over 3 comparisons, 12 photographs, 72 patches, 1 seed); of these trainings: others may differ."
+        in finding
+    )
+    assert "cannot be told apart on clean pictures" in finding
 
 
-def test_figures_and_tables_are_files_too(runs: Path, composed: Compose) -> None:
-    report(composed("report", f"runs={runs}", f"folder={runs / 'elsewhere'}", "eps_levels=1", "resamples=50"))
-    files = {path.name for path in (runs / "elsewhere").iterdir()}
-    assert {"report.html", "finding.txt", "curves.csv", "robust_accuracy.csv", "metrics.json", "figures"} <= files
-    figures = {path.name for path in (runs / "elsewhere" / "figures").iterdir()}
-    for name in ("robustness-linf-float", "robustness-linf-8bit", "attacks-baseline", "confusion-baseline", "training"):
-        assert {f"{name}.png", f"{name}.svg"} <= figures
-    plotted = pd.read_csv(runs / "elsewhere" / "robust_accuracy.csv")
-    assert plotted["eps_levels"].tolist() == [0, 0.5, 1, 2]
-    assert {"baseline", "gradient_regularized"} <= set(plotted)
-
-
+@pytest.mark.usefixtures("sketched")
 def test_a_collapsed_detector_is_called_so(runs: Path, composed: Compose) -> None:
     path = runs / "gradient_regularized-1" / "sweep" / "samples.parquet"
     rows = read_samples(path)
@@ -112,14 +140,56 @@ def test_a_collapsed_detector_is_called_so(runs: Path, composed: Compose) -> Non
     assert finding.count("COLLAPSED") == 1
 
 
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize(
-    ("overrides", "message"), [(["eps_levels=0.3"], "radii that were swept"), (["reference=none"], "'none'")]
+    ("override", "message"), [("eps_levels=0.3", "radii that were swept"), ("area_levels=0.1", "no radius up to 0.1")]
 )
-def test_what_was_not_swept_cannot_be_reported(
-    runs: Path, composed: Compose, overrides: Sequence[str], message: str
-) -> None:
+def test_what_was_not_swept_cannot_be_reported(runs: Path, composed: Compose, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        report(composed("report", f"runs={runs}", "resamples=50", *overrides))
+        report(composed("report", f"runs={runs}", "resamples=50", override))
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_sweep_that_speaks_against_itself_is_warned_of_first(runs: Path, composed: Compose) -> None:
+    alarm_table("vanishing_gradients").to_csv(runs / "baseline-1" / "sweep" / "alarms.csv", index=False)
+    finding = report(composed("report", f"runs={runs}", "resamples=50"))
+    assert finding.startswith("WARNING: do not trust the curve of baseline before its alarms are cleared: vanishing g")
+    page = " ".join((runs / "report" / "report.html").read_text().split())
+    assert "1 of 3 alarms fired" in page
+    assert page.index("what to do about vanishing_gradients") < page.index("What did not fire")
+    metrics = json.loads((runs / "report" / "metrics.json").read_text())
+    assert [metrics[defense]["alarms"] for defense in ("baseline", "gradient_regularized")] == [1, 0]
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_sweep_without_a_verdict_is_not_trusted(runs: Path, composed: Compose) -> None:
+    (runs / "baseline-1" / "sweep" / "alarms.csv").unlink()
+    finding = report(composed("report", f"runs={runs}", "resamples=50"))
+    assert "curve of baseline before its alarms are cleared: no verdict" in finding
+    assert "baseline, seed 1: no verdict" in (runs / "report" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_certificate_makes_a_bracket(runs: Path, composed: Compose) -> None:
+    sweep_folder = runs / "baseline-1" / "sweep"
+    certificate_table(read_samples(sweep_folder / "samples.parquet")).to_csv(sweep_folder / "certificate.csv")
+    report(composed("report", f"runs={runs}", "resamples=50"))
+    table = pd.read_csv(runs / "report" / "brackets.csv")
+    assert set(table["curve"]) == {"attack", "certificate"}
+    assert (runs / "report" / "figures" / "bracket-linf-linear-bounds.svg").is_file()
+    assert_self_contained((runs / "report" / "report.html").read_text())
+
+
+@pytest.mark.usefixtures("sketched")
+def test_one_detector_and_few_photographs_make_a_report_that_says_so(composed: Compose, tmp_path: Path) -> None:
+    made_up_run(tmp_path / "runs" / "baseline-1", "baseline", 1, photographs=4)
+    finding = report(composed("report", f"runs={tmp_path / 'runs'}", "resamples=50"))
+    assert finding.startswith("baseline: ")
+    assert "Which defense is better" not in (tmp_path / "runs" / "report" / "report.html").read_text()
+    made_up_run(tmp_path / "runs" / "mine-1", "mine", 1, photographs=4)
+    finding = report(composed("report", f"runs={tmp_path / 'runs'}", "resamples=50"))
+    assert finding.count("4 photographs are too few to conclude from") == 2
+    assert " beats " not in finding
 
 
 def test_without_sweeps_there_is_no_report(composed: Compose, tmp_path: Path) -> None:
@@ -127,6 +197,7 @@ def test_without_sweeps_there_is_no_report(composed: Compose, tmp_path: Path) ->
         report(composed("report", f"runs={tmp_path}"))
 
 
+@pytest.mark.usefixtures("sketched")
 @QUIET
 def test_from_training_to_the_page(composed: Compose, store: Path) -> None:
     for defense in DEFENSES:

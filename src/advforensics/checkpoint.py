@@ -16,31 +16,39 @@ from advforensics.detectors.detector import Detector
 
 @dataclass(frozen=True)
 class Trained:
-    """A detector read from its checkpoint.
+    """A detector and what is known about it: read from our checkpoint, or from elsewhere by `advforensics.targets`.
 
     Attributes:
-        detector: The network with its weights, in evaluation mode.
-        config: The composed config it was trained with.
+        detector: From images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``, in evaluation mode.
         classes: Class names by label.
         shape: Shape of a patch, ``(C, H, W)``.
-        sha256: Hash (hex) of the checkpoint file.
-        commit: Git commit it was trained at.
+        sha256: Hash (hex) of the file that the detector came from.
+        commit: Git commit it was trained at, empty if unknown.
+        task: Name of the forensic question.
+        name: Name of the detector.
+        defense: Name of the defence.
+        seed: Of its training.
+        gradients: Whether gradients with respect to the images can be had; white-box attacks need them.
     """
 
-    detector: Detector
-    config: DictConfig
+    detector: nn.Module
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     sha256: str
     commit: str
+    task: str
+    name: str
+    defense: str
+    seed: int
+    gradients: bool = True
 
     def facts(self) -> dict[str, Any]:
         """Return the run facts that accompany every row of a sample table."""
         return {
-            "task": self.config.task.name,
-            "detector": self.config.detector.name,
-            "defense": self.config.defense.name,
-            "seed": self.config.seed,
+            "task": self.task,
+            "detector": self.name,
+            "defense": self.defense,
+            "seed": self.seed,
             "checkpoint": self.sha256,
             "commit": self.commit,
         }
@@ -92,11 +100,14 @@ def load_checkpoint(path: str | Path) -> Trained:
     detector.load_state_dict(content["state_dict"])
     return Trained(
         detector=detector.eval(),
-        config=config,
         classes=classes,
         shape=shape,
         sha256=sha256(path),
         commit=content["commit"],
+        task=config.task.name,
+        name=config.detector.name,
+        defense=config.defense.name,
+        seed=config.seed,
     )
 
 

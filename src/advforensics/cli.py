@@ -1,12 +1,12 @@
-"""The command line: ``advforensics prepare | train | sweep | report``, each a Hydra application."""
+"""The command line: ``advforensics COMMAND``, each command a Hydra application."""
 
+import importlib
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -14,7 +14,9 @@ from omegaconf import DictConfig
 COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
     "train": "one detector, trained with one defence",
-    "sweep": "attacks x radii against one trained detector",
+    "sweep": "attacks x radii against one detector",
+    "transfer": "pictures made on one detector, tried on another, for every pair",
+    "certify": "proven radii of one detector, beside its sweep",
     "report": "sample tables -> curves, figures, one page",
 }
 
@@ -48,27 +50,13 @@ def main() -> None:
 
 
 def _task(command: str) -> Callable[[DictConfig], float | None]:
-    """Return the application of a command. Imports wait until here, so that ``--help`` and typing errors are quick."""
+    """Return the application of a command; its import waits until here, so that ``--help`` is quick."""
 
-    def run(cfg: DictConfig) -> Any:
-        if command == "prepare":
-            from advforensics.prepare import prepare
-
-            prepare(cfg)
-        elif command == "train":
-            from advforensics.train import train
-
-            # Advice and advertisements; Lightning sets its own level when it is imported.
-            logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-            return train(cfg)["test_accuracy"]
-        elif command == "sweep":
-            from advforensics.sweep import sweep
-
-            sweep(cfg)
-        else:
-            from advforensics.report import report
-
-            report(cfg)
-        return None
+    def run(cfg: DictConfig) -> float | None:
+        entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
+        # Advice and advertisements; Lightning sets its own level when it is imported.
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        result = entry(cfg)
+        return float(result["test_accuracy"]) if command == "train" else None
 
     return run

@@ -10,61 +10,82 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from advforensics.swept import Swept
+
 PACKAGES = ("advforensics", "torch", "pytorch-lightning", "torchattacks", "torchmetrics", "albumentations", "mlflow")
 CAPTIONS = {
     "robustness-linf-float": "Robust accuracy, worst case over all attacks, when every pixel may change by up to ε.",
     "robustness-linf-8bit": "The same for pictures of whole grey levels: what an attacker can save as a file.",
+    "robustness-linf-png": "Written as PNG and read back.",
+    "robustness-linf-jpeg": "Saved as JPEG of a quality the attacker did not know, and read back.",
     "robustness-l2-float": "When ε bounds the root-mean-square change of a picture (L2) instead of the largest one.",
     "robustness-l2-8bit": "L2, in whole grey levels: few pixels moved by a level or more.",
+    "robustness": "Robust accuracy in another norm or kind of file.",
+    "bracket": "Between what is proven (below) and what no attack has broken (above) lies the truth.",
+    "tools": "A forger without gradients or queries, who uses what every editor has.",
+    "radii": "The radius that half of the pictures of a class do not withstand.",
+    "cascade": "What fell to which attack.",
+    "confusion": "Clean confusions.",
+    "costs": "What the sweep cost.",
     "training": "The course of training.",
 }
 
 
 def render(
     *,
-    finding: str,
-    table: pd.DataFrame,
+    finding: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
-    galleries: Mapping[str, Path],
-    facts: pd.DataFrame,
+    detectors: Sequence[Swept],
+    samples: pd.DataFrame,
     runs: Path,
     classes: Sequence[str],
 ) -> str:
     """Return the page as HTML, figures and all.
 
     Args:
-        finding: The finding, in sentences.
-        table: One row per defence, as text.
+        finding: Sentences.
+        tables: Of text, by name: ``accuracies``, ``trust``, ``medians``, and ``pairs`` if there are several defenses.
         figures: SVG files by figure name, in the order of the page.
-        galleries: PNG files by defence: one trained detector of each.
-        facts: The sample tables, for their run facts.
+        detectors: What trainings and sweeps have left.
+        samples: The sample tables, for their run facts.
         runs: The folder they came from.
         classes: Class names by label.
     """
     environment = Environment(
         loader=PackageLoader("advforensics", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    detectors = facts.drop_duplicates("checkpoint")
+    facts = samples.drop_duplicates(["defense", "seed"])
+    galleries = {detector.defense: detector.gallery for detector in reversed(detectors)}
     return environment.get_template("report.html.j2").render(
         finding=finding,
-        table=table.to_dict("records"),
-        columns=list(table.columns),
+        tables={
+            name: {"columns": list(table), "rows": table.astype(object).fillna("").to_dict("records")}
+            for name, table in tables.items()
+        },
         figures=[
-            {"name": name, "svg": Markup(_inline(path)), "caption": CAPTIONS.get(name, "")}
-            for name, path in figures.items()
+            {"name": name, "svg": Markup(_inline(path)), "caption": _caption(name)} for name, path in figures.items()
         ],
-        galleries={name: base64.b64encode(galleries[name].read_bytes()).decode() for name in table["defense"]},
-        task=detectors["task"].iloc[0],
-        detector=detectors["detector"].iloc[0],
+        verdicts=[(detector.defense, detector.seed, detector.verdict()) for detector in detectors],
+        galleries={
+            name: base64.b64encode(galleries[name].read_bytes()).decode() for name in tables["accuracies"]["defense"]
+        },
+        task=facts["task"].iloc[0],
+        detector=facts["detector"].iloc[0],
         classes=classes,
-        images=facts["sample_id"].nunique(),
-        photographs=facts["group"].nunique(),
-        seeds=sorted(detectors["seed"].unique()),
-        attacks=list(facts["attack"].unique()),
-        checkpoints=detectors[["defense", "seed", "checkpoint", "commit"]].to_dict("records"),
+        images=samples["sample_id"].nunique(),
+        photographs=samples["group"].nunique(),
+        seeds=sorted(facts["seed"].unique()),
+        attacks=list(samples["attack"].unique()),
+        checkpoints=facts[["defense", "seed", "checkpoint", "commit"]].to_dict("records"),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         runs=runs,
     )
+
+
+def _caption(name: str) -> str:
+    """Return the caption of a figure: its own, or that of its kind."""
+    return CAPTIONS.get(name) or CAPTIONS.get(name.partition("-")[0], "")
 
 
 def _inline(path: Path) -> str:

@@ -1,29 +1,38 @@
-"""Sample tables to curves with intervals, figures and one self-contained page: the entry point."""
+"""Sample tables to curves with intervals, a verdict, figures and one self-contained page: the entry point."""
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from advforensics import figures
+from advforensics import figures, style, summaries
+from advforensics.findings import descriptions, statement, warnings
 from advforensics.page import render
-from advforensics.robustness.cube import WORST
-from advforensics.robustness.curves import curves, differences
+from advforensics.robustness.brackets import brackets
+from advforensics.robustness.comparisons import Point, comparisons
+from advforensics.robustness.cube import TOOLS, WORST
+from advforensics.robustness.curves import curves
+from advforensics.robustness.felled import felled
+from advforensics.robustness.radii import radii
 from advforensics.robustness.samples import read_samples
+from advforensics.swept import Swept
+
+NO_VERDICT = "no_verdict"  # a sweep that was not judged is not to be trusted either
 
 log = logging.getLogger(__name__)
 
 
 def report(cfg: DictConfig) -> str:
-    """Write the report on all detectors below ``cfg.runs``: ``report.html``, figures, ``curves.csv``, ``metrics.json``.
+    """Write the report on all detectors below ``cfg.runs``.
 
-    Everything in it is derived from sample tables, but for the cost and course of training, which the detectors'
-    ``metrics.json`` and ``training.csv`` tell.
+    ``report.html``, figures, ``finding.txt``, ``metrics.json``; as tables ``curves.csv``, ``radii.csv``,
+    ``comparisons.csv`` where there are several defenses, ``brackets.csv`` where detectors were certified, and
+    ``robust_accuracy.csv``. All is derived from what :class:`~advforensics.swept.Swept` finds.
 
     Args:
         cfg: The composed config.
@@ -33,165 +42,125 @@ def report(cfg: DictConfig) -> str:
 
     Raises:
         FileNotFoundError: If there is no sample table below ``cfg.runs``.
-        ValueError: If the radius or the reference that the finding speaks of was not swept.
+        ValueError: If the radius that the finding speaks of was not swept.
     """
     runs, folder = Path(cfg.runs), Path(cfg.folder)
-    found = [_Detector(path.parents[1]) for path in sorted(runs.glob("*/sweep/samples.parquet"))]
-    if not found:
+    paths = sorted(runs.glob("*/sweep/samples.parquet"))
+    if not paths:
         raise FileNotFoundError(
             f"no sample table in {runs}/*/sweep: run `advforensics sweep checkpoint={runs}/NAME/checkpoint.pt` first"
         )
-    classes = found[0].samples.attrs["classes"]
-    samples = pd.concat([detector.samples for detector in found], ignore_index=True)
-    order = sorted(samples["defense"].unique(), key=lambda defense: (defense != cfg.reference, defense))
-    table = curves(samples, resamples=cfg.resamples)
-    table = table.sort_values("defense", key=lambda names: names.map(order.index), kind="stable")
-    compared = len(samples["defense"].unique()) > 1
-    gaps = differences(samples, cfg.reference, resamples=cfg.resamples) if compared else pd.DataFrame()
-    finding = " ".join(sentences(table, gaps, cfg.reference, cfg.eps_levels))
+    samples = read_samples(*paths)
+    classes = samples.attrs["classes"]
+    detectors = [_detector(path) for path in paths]
+    order = list(style.styles(samples["defense"].unique()))
+    detectors.sort(key=lambda detector: (order.index(detector.defense), detector.seed))
+    fired = {defense: _fired(detectors, defense) for defense in order}
 
-    drawn = dict(_figures(table, samples, pd.concat([detector.course() for detector in found]), classes))
+    table = _ordered(curves(samples, resamples=cfg.resamples), order)
+    summary = _ordered(radii(samples, cfg.area_levels, resamples=cfg.resamples), order)
+    finding = [*warnings(fired), *descriptions(table, cfg.eps_levels)]
+    tables = {"curves": table, "radii": summary, "robust_accuracy": _plottable(table)}
+    if len(order) > 1:
+        compared = comparisons(samples, _points(table, cfg.eps_levels))
+        tables["comparisons"] = compared
+        finding += [statement(row) for row in compared.itertuples() if row.domain == "float"]
+    certificates = [found for detector in detectors if (found := detector.certificate()) is not None]
+    if certificates:
+        tables["brackets"] = brackets(samples, pd.concat(certificates, ignore_index=True), resamples=cfg.resamples)
+
+    alarmed = {defense for defense, names in fired.items() if names}
+    drawn = dict(_figures(tables, samples, detectors, classes, alarmed))
     for name, figure in drawn.items():
         figures.save(figure, folder / "figures", name)
-    table.to_csv(folder / "curves.csv", index=False)
-    _plottable(table).to_csv(folder / "robust_accuracy.csv", index=False)
-    (folder / "metrics.json").write_text(json.dumps(headline(table, cfg.eps_levels), indent=2) + "\n")
-    (folder / "finding.txt").write_text(finding + "\n")
+    for name, written in tables.items():
+        written.to_csv(folder / f"{name}.csv", index=False)
+    metrics = summaries.headline(table, summary, fired, cfg.eps_levels)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (folder / "finding.txt").write_text(" ".join(finding) + "\n")
+    numbers = {
+        "accuracies": summaries.accuracies(table),
+        "trust": summaries.trust(table, summary, detectors, cfg.eps_levels),
+        "medians": summaries.medians(summary, classes),
+    }
+    if "comparisons" in tables:
+        numbers["pairs"] = summaries.pairs(tables["comparisons"])
     page = render(
         finding=finding,
-        table=summary(table, found),
+        tables=numbers,
         figures={name: folder / "figures" / f"{name}.svg" for name in drawn},
-        galleries={detector.defense: detector.folder / "sweep" / "gallery.png" for detector in reversed(found)},
-        facts=samples,
+        detectors=detectors,
+        samples=samples,
         runs=runs,
         classes=classes,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-    log.info("%s/report.html: %s", folder, finding)
-    return finding
+    log.info("%s/report.html: %s", folder, " ".join(finding))
+    return " ".join(finding)
 
 
-def _point(table: pd.DataFrame, **wanted: Any) -> Any:
-    """Return the row of a tidy table that the columns' wanted values single out."""
-    rows = table
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
-    if len(rows) != 1:
-        raise ValueError(f"the sweeps hold {len(rows)} points at {wanted}; report one of the radii that were swept")
-    return next(rows.itertuples(index=False))
+def _detector(path: Path) -> Swept:
+    """Return the detector that a sample table is of."""
+    facts = pd.read_parquet(path, columns=["defense", "seed"]).iloc[0]
+    return Swept(path.parents[1], str(facts["defense"]), int(facts["seed"]))
 
 
-def _percent(row: Any) -> str:
-    return f"{100 * row.estimate:.1f}% [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+def _fired(detectors: Sequence[Swept], defense: str) -> list[str]:
+    """Return the names of the alarms that fired against any training of a defense, each once."""
+    names = []
+    for detector in detectors:
+        if detector.defense == defense:
+            verdict = detector.verdict()
+            names += [NO_VERDICT] if verdict is None else [alarm.name for alarm in verdict if alarm.fired]
+    return list(dict.fromkeys(names))
 
 
-def _points(row: Any) -> str:
-    return f"{100 * row.estimate:+.1f} points [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+def _ordered(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    return table.sort_values("defense", key=lambda names: names.map(order.index), kind="stable")
 
 
-def sentences(table: pd.DataFrame, gaps: pd.DataFrame, reference: str, eps_levels: float) -> Iterator[str]:
-    """Yield the finding: what the attack leaves of the reference, and what each defence gains and costs.
-
-    Args:
-        table: From :func:`~advforensics.robustness.curves.curves`.
-        gaps: From :func:`~advforensics.robustness.curves.differences`; empty when there is one defence only.
-        reference: The defence that the others are compared with.
-        eps_levels: Radius in levels.
-    """
-    white_box = {"norm": "linf", "domain": "float", "attack": WORST}
-    for defense in table["defense"].unique():
-        at = {"defense": defense, "metric": "accuracy", **white_box}
-        clean, robust = _point(table, eps_levels=0.0, **at), _point(table, eps_levels=eps_levels, **at)
-        share = _point(table, defense=defense, metric="clean_prediction_share", norm="linf", domain="float")
-        text = (
-            f"{defense}: {_percent(clean)} right on clean pictures, {_percent(robust)} when no pixel is changed by more"
-            f" than {eps_levels:g} of a grey level"
-        )
-        if defense != reference and not gaps.empty:
-            gain, cost = (_point(gaps, eps_levels=eps, **at) for eps in (eps_levels, 0.0))
-            text += f" ({_points(gain)} over {reference}, at {_points(cost)} on clean pictures)"
-        if share.estimate > 2 / 3:  # balanced classes give each answer its share
-            text += f"; COLLAPSED: it gives one answer to {100 * share.estimate:.0f}% of clean pictures"
-        yield text + "."
-
-
-def headline(table: pd.DataFrame, eps_levels: float) -> dict[str, Any]:
-    """Return the numbers that ``dvc metrics`` compares, by defence: clean and robust accuracy, float and 8-bit."""
-    chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == "linf")]
-    return {
-        str(defense): {
-            "clean": round(float(rows[rows["eps_levels"] == 0]["estimate"].iloc[0]), 4),
-            **{
-                f"robust_{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
-                for domain, eps in (("float", eps_levels), ("float", 1.0), ("8bit", 1.0))
-                if not (row := rows[(rows["domain"] == domain) & (rows["eps_levels"] == eps)]).empty
-            },
-        }
-        for defense, rows in chosen.groupby("defense")
-    }
-
-
-def summary(table: pd.DataFrame, detectors: Sequence["_Detector"]) -> pd.DataFrame:
-    """Return the report's table: one row per defence, numbers as text with their intervals."""
-    costs = pd.DataFrame([{"defense": detector.defense, **detector.metrics} for detector in detectors])
-    rows = []
-    for defense, points in table.groupby("defense", sort=False):
-        at = {"norm": "linf", "attack": WORST}
-        row = {
-            "defense": defense,
-            "clean accuracy": _percent(_point(points, metric="accuracy", eps_levels=0.0, domain="float", **at)),
-            "clean, balanced": _percent(
-                _point(points, metric="balanced_accuracy", eps_levels=0.0, domain="float", **at)
-            ),
-            "most frequent answer": _percent(
-                _point(points, metric="clean_prediction_share", domain="float", norm="linf")
-            ),
-        }
-        grid = points[(points["norm"] == "linf") & (points["eps_levels"] > 0)]["eps_levels"].unique()
-        for domain in ("float", "8bit"):
-            for eps in sorted(grid):
-                if 0.25 <= eps <= 2 and (domain == "float" or eps >= 1):
-                    point = _point(points, metric="accuracy", eps_levels=eps, domain=domain, **at)
-                    row[f"{domain}, ε {eps:g}"] = _percent(point)
-        mean = costs[costs["defense"] == defense].mean(numeric_only=True)
-        row["training"] = (
-            f"{mean['train_seconds']:.0f} s, {mean['train_forward_images'] / 1e3:.0f}k images forward,"
-            f" {mean['train_backward_images'] / 1e3:.0f}k back"
-        )
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-class _Detector:
-    """One trained and swept detector, as `train` and `sweep` have left it in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.samples = read_samples(folder / "sweep" / "samples.parquet")
-        self.defense = str(self.samples["defense"].iloc[0])
-        self.seed = int(self.samples["seed"].iloc[0])
-        self.metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
-
-    def course(self) -> pd.DataFrame:
-        """Return the course of its training, one row per epoch."""
-        return pd.read_csv(self.folder / "training.csv").assign(defense=self.defense, seed=self.seed)
+def _points(table: pd.DataFrame, eps_levels: float) -> list[Point]:
+    """Return where defenses are compared: clean, at the radius of the finding, and at one level as 8-bit pictures."""
+    points: list[Point] = [("linf", "float", 0.0), ("linf", "float", eps_levels), ("linf", "8bit", 1.0)]
+    worst = table[(table["attack"] == WORST) & (table["metric"] == "accuracy")]
+    swept = worst.groupby(["norm", "domain", "eps_levels"])["defense"].nunique()
+    everywhere = swept.index[swept == table["defense"].nunique()]
+    return [point for point in dict.fromkeys(points) if point in everywhere]
 
 
 def _figures(
-    table: pd.DataFrame, samples: pd.DataFrame, course: pd.DataFrame, classes: Sequence[str]
+    tables: Mapping[str, pd.DataFrame],
+    samples: pd.DataFrame,
+    detectors: Sequence[Swept],
+    classes: Sequence[str],
+    alarmed: Collection[str],
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the report's figures by name, the headline first."""
-    kinds = table[["norm", "domain"]].drop_duplicates().sort_values(["norm", "domain"], ascending=False)
-    for norm, domain in kinds.itertuples(index=False):
-        yield f"robustness-{norm}-{domain}", figures.robustness_curves(table, norm, domain, len(classes))
+    table, summary = tables["curves"], tables["radii"]
+    swept = table[table["attack"] == WORST][["norm", "domain"]].drop_duplicates()
+    order = [*style.UNITS, *style.DOMAINS]
+    swept = swept.sort_values(["norm", "domain"], key=lambda names: names.map(order.index))
+    for norm, domain in swept.itertuples(index=False):
+        yield f"robustness-{norm}-{domain}", figures.robustness_curves(table, norm, domain, len(classes), alarmed)
+    if "brackets" in tables:
+        for norm, method in tables["brackets"][["norm", "method"]].drop_duplicates().itertuples(index=False):
+            name = re.sub(r"\W+", "-", f"bracket-{norm}-{method}")
+            yield name, figures.bracket(tables["brackets"], norm, method, alarmed)
+    if (table["knowledge"] == TOOLS).any():
+        yield "tools", figures.tools_curves(table, len(classes), alarmed)
+    yield "radii", figures.median_radii(summary, "linf", "float", classes)
+    shown = samples[(samples["norm"] == "linf") & (samples["domain"] == "float")]
+    shares, clean = felled(shown), shown[shown["eps_levels"] == 0]
     for defense in table["defense"].unique():
-        yield f"attacks-{defense}", figures.attack_curves(table, defense, "linf", "float", len(classes))
-        yield f"confusion-{defense}", figures.confusion(samples[samples["defense"] == defense], classes)
-    yield "training", figures.training_curves(course)
+        yield f"cascade-{defense}", figures.cascade(shares, defense, "linf", "float")
+        yield f"confusion-{defense}", figures.confusion(clean[clean["defense"] == defense], classes)
+    costs = pd.concat([detector.costs() for detector in detectors])
+    yield "costs", figures.passes(costs, samples["sample_id"].nunique())
+    yield "training", figures.training_curves(pd.concat([detector.course() for detector in detectors]))
 
 
 def _plottable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return robust accuracy in float L∞ with a column per defence, as ``dvc plots`` draws it."""
+    """Return robust accuracy in float L∞ with a column per defense, as ``dvc plots`` draws it."""
     robust = {"attack": WORST, "metric": "accuracy", "norm": "linf", "domain": "float"}
     rows = table[(table[list(robust)] == pd.Series(robust)).all(axis=1)]
     return rows.pivot_table(index="eps_levels", columns="defense", values="estimate").reset_index()

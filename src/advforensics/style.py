@@ -4,7 +4,7 @@ Colours are those of Okabe & Ito (2008, Color Universal Design), which people wi
 apart; every line has a marker of its own too, so that grey prints stay readable.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -42,7 +42,8 @@ PAPER: dict[Any, Any] = {  # matplotlib types the keys as literals
     "figure.constrained_layout.use": True,
 }
 GREY = "#666666"
-DOMAINS = {"float": "float pictures", "8bit": "8-bit pictures"}
+DASHED = (0, (5, 2))  # of a curve against which an alarm has fired
+DOMAINS = {"float": "float pictures", "8bit": "8-bit pictures", "png": "PNG files", "jpeg": "JPEG files"}
 UNITS = {
     "linf": "radius ε in levels ($L_\\infty$; 1 level = 1/255)",
     "l2": "radius ε in levels ($L_2$, as root mean square per pixel value; 1 level = 1/255)",
@@ -62,6 +63,28 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def wide() -> tuple[Figure, Axes]:
+    """Return a figure for curves, with a legend's room beside them."""
+    figure = Figure(figsize=(6.6, 3.8))
+    return figure, figure.add_subplot()
+
+
+def legend(axes: Axes, **settings: Any) -> None:
+    """Put the legend beside the axes, where no curve can run into it."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0.2, **settings)
+
+
+def named(defense: str, alarmed: Collection[str]) -> str:
+    """Return a defense's name for a legend, with a warning if an alarm fired against it."""
+    return f"{words(defense)} (alarm)" if defense in alarmed else words(defense)
+
+
+def band(axes: Axes, x: "pd.Series[float]", line: pd.DataFrame, color: str, **settings: Any) -> None:
+    """Draw a curve with its 95% band, from the columns ``estimate``, ``low`` and ``high``."""
+    axes.fill_between(x, line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
+    axes.plot(x, line["estimate"], color=color, clip_on=False, zorder=3, **settings)
+
+
 def epsilon_axis(axes: Axes, eps_levels: "pd.Series[float]", norm: str, domain: str) -> dict[float, float]:
     """Set up an axis on which 0 and each doubling are one step apart; return the position of each epsilon."""
     grid = sorted(set(eps_levels))
@@ -71,7 +94,7 @@ def epsilon_axis(axes: Axes, eps_levels: "pd.Series[float]", norm: str, domain: 
     axes.set_xlim(-0.15, max(positions.values()) + 0.15)
     axes.set_xlabel(UNITS[norm])
     one_level = float(1 - np.log2(smallest))
-    if norm == "linf" and domain == "8bit" and one_level > 1:
+    if norm == "linf" and domain != "float" and one_level > 1:
         axes.axvspan(-0.15, one_level, color="#F0F0F0", linewidth=0, zorder=0)
         axes.text(one_level / 2, 0.03, "below 1 level the picture itself", color=GREY, ha="center", fontsize=8)
     return positions
@@ -82,7 +105,7 @@ def accuracy_axis(axes: Axes, label: str, classes: int) -> None:
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylabel(label)
-    axes.axhline(1 / classes, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+    axes.axhline(1 / classes, color=GREY, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
     axes.annotate(
         f"chance, 1/{classes}",
         xy=(1, 1 / classes),
@@ -97,12 +120,14 @@ def accuracy_axis(axes: Axes, label: str, classes: int) -> None:
 
 def caption(figure: Figure, rows: pd.DataFrame, note: str) -> None:
     """Write below a figure what its curves rest on, from the columns ``images``, ``photographs`` and ``seeds``."""
-    facts = ", ".join(
-        many(rows[column].min(), singular, rows[column].max())
-        for column, singular in (("images", "test image"), ("photographs", "photograph"), ("seeds", "training seed"))
-    )
     what = "photographs and seeds" if rows["seeds"].max() > 1 else "photographs"
-    footnote(figure, f"{facts}. Bands: 95% intervals, bootstrap over {what}.\n{note}")
+    footnote(figure, f"{rests_on(rows)}. Bands: 95% intervals, bootstrap over {what}.\n{note}")
+
+
+def rests_on(rows: pd.DataFrame) -> str:
+    """Count what rows rest on, from the columns ``images``, ``photographs`` and ``seeds``."""
+    kinds = (("images", "test image"), ("photographs", "photograph"), ("seeds", "training seed"))
+    return ", ".join(many(rows[column].min(), singular, rows[column].max()) for column, singular in kinds)
 
 
 def footnote(figure: Figure, text: str) -> None:
@@ -111,11 +136,11 @@ def footnote(figure: Figure, text: str) -> None:
 
 
 def many(count: int, singular: str, most: int | None = None) -> str:
-    """Count in words: '1 photograph', '20 photographs', '2 to 3 training seeds'."""
+    """Count in words: '1 photograph', '20 patches', '2 to 3 training seeds'."""
     number = f"{count:,}" if most in (None, count) else f"{count:,} to {most:,}"
-    return f"{number} {singular}{'' if number == '1' else 's'}"
+    return f"{number} {singular}{'' if number == '1' else 'es' if singular.endswith('ch') else 's'}"
 
 
 def fraction(eps_levels: float) -> str:
     """Write an epsilon as people say it: 0, 1/8, 3/4, 2."""
-    return str(Fraction(eps_levels).limit_denominator(64))
+    return str(Fraction(eps_levels).limit_denominator(1024))

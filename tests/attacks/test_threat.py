@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from toys import random_images
 
-from advforensics.attacks.threat import LEVEL, Norm, distances, project, radius, to_8bit
+from advforensics.attacks.threat import LEVEL, Norm, distances, inside, project, radius, to_8bit
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 IMAGES = (random_images(6, size=8, channels=3) * 255).round().double() / 255
@@ -96,15 +96,62 @@ def test_whole_levels_are_not_lost_to_rounding(levels: int) -> None:
     assert torch.equal(to_8bit("linf", levels * LEVEL, grey, grey + levels * LEVEL) * 255, grey * 255 + levels)
 
 
-def test_under_l2_the_largest_changes_are_delivered_first() -> None:
+def test_half_a_level_goes_outwards() -> None:
+    grey = torch.tensor([[[[100.0, 101, 254.6, 0]]]]).round() / 255
+    change = torch.tensor([0.5, -0.5, 0.5, -0.5]) * LEVEL
+    moved = (to_8bit("linf", LEVEL, grey, grey + change) - grey) * 255
+    assert moved.round().flatten().tolist() == [1, -1, 0, 0]  # white and black stay in range
+
+
+def spent(budget: float, wanted: Tensor, image: Tensor) -> list[float]:
+    """Return the levels moved under L2 with a budget for the sum of squares, in levels."""
+    eps = (budget / wanted.numel()) ** 0.5 * LEVEL
+    return ((to_8bit("l2", eps, image, image + wanted * LEVEL) - image) * 255).round().flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    ("budget", "delivered"),
+    [
+        (0.9, [0, 0, 0, 0]),
+        (1.0, [0, -1, 0, 0]),
+        (2.0, [0, -1, 1, 0]),
+        (4.9, [0, -1, 1, 0]),
+        (5.0, [0, -2, 1, 0]),
+        (6.0, [1, -2, 1, 0]),
+    ],
+)
+def test_under_l2_the_budget_is_spent_along_the_change(budget: float, delivered: list[float]) -> None:
     image = torch.full((1, 1, 1, 4), 100 / 255, dtype=torch.float64)
     wanted = torch.tensor([0.6, -2.2, 1.4, 0.0], dtype=torch.float64).view(1, 1, 1, 4)
+    assert spent(budget, wanted, image) == delivered
 
-    def delivered(budget: float) -> list[float]:
-        eps = (budget / 4) ** 0.5 * LEVEL  # a sum of squares, in levels
-        return ((to_8bit("l2", eps, image, image + wanted * LEVEL) - image) * 255).round().flatten().tolist()
 
-    assert delivered(3.9) == [0, 0, 0, 0]
-    assert delivered(4.0) == [0, -2, 0, 0]
-    assert delivered(5.0) == [0, -2, 1, 0]
-    assert delivered(6.0) == [1, -2, 1, 0]
+def test_what_would_round_to_nothing_is_delivered_as_a_few_whole_levels() -> None:
+    image = torch.full((1, 1, 1, 100), 100 / 255, dtype=torch.float64)
+    wanted = torch.linspace(0.01, 0.4, 100, dtype=torch.float64).view(1, 1, 1, 100)
+    assert spent(7, wanted, image) == [0] * 93 + [1] * 7
+    assert sum(spent(7, torch.full_like(wanted, 0.2), image)) == 7  # all alike: as many as fit
+
+
+def test_whole_levels_inside_the_ball_stay_as_they_are() -> None:
+    image = torch.full((1, 1, 1, 4), 100 / 255, dtype=torch.float64)
+    wanted = torch.tensor([1.0, -3.0, 0.0, 2.0], dtype=torch.float64).view(1, 1, 1, 4)
+    assert spent(100, wanted, image) == [1, -3, 0, 2]
+
+
+@pytest.mark.parametrize(("norm", "border"), [("linf", 2.0), ("l2", 1.0)])
+def test_inside_is_told_in_whole_numbers(norm: Norm, border: float) -> None:
+    images = torch.full((1, 1, 1, 4), 100 / 255)
+    others = (images * 255 + torch.tensor([2.0, 0, 0, 0])) / 255 + 1e-9
+    assert inside(norm, border * LEVEL, images, others).all()
+    assert not inside(norm, 0.99 * border * LEVEL, images, others).any()
+
+
+def test_each_image_may_have_a_radius_of_its_own() -> None:
+    eps = torch.linspace(0.01, 0.1, 6, dtype=torch.float64).view(6, 1, 1, 1)
+    for norm in NORMS:
+        projected = project(norm, eps, IMAGES, IMAGES + change(1, 300))
+        single = [
+            project(norm, float(eps[i]), IMAGES[i : i + 1], (IMAGES + change(1, 300))[i : i + 1]) for i in range(6)
+        ]
+        torch.testing.assert_close(projected, torch.cat(single), rtol=0, atol=1e-15)

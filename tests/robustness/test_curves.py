@@ -8,13 +8,13 @@ from tables import sample_table
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
 from advforensics.robustness.cube import CELL, WORST
-from advforensics.robustness.curves import COLUMNS, curves, differences
+from advforensics.robustness.curves import COLUMNS, curves
 
 
 @pytest.fixture(scope="module")
 def samples() -> pd.DataFrame:
     return sample_table(
-        attacks=("fgsm", "pgd", "pgd_l2"),
+        attacks=("fgsm", "pgd", "pgd_l2", "tools"),
         defenses=("baseline", "adversarial_fusion"),
         seeds=(1, 2),
         domains=("float", "8bit"),
@@ -36,7 +36,7 @@ def test_a_row_per_cell_and_metric_says_what_it_rests_on(table: pd.DataFrame) ->
     assert (table[["images", "photographs", "seeds"]] == [72, 12, 2]).all(axis=None)
     assert set(table["metric"]) == {
         *("accuracy", "balanced_accuracy", "attack_success_rate", "auroc"),
-        *("success_linf_levels", "success_l2", "clean_prediction_share"),
+        *("success_linf_levels", "success_l2", "clean_prediction_share", "passes_as_pristine"),
     }
 
 
@@ -75,8 +75,39 @@ def test_the_worst_case_is_taken_image_by_image() -> None:
         fooled = attacked & (samples["attack"] == attack) & (samples["sample_id"] == f"s{image:05d}")
         samples.loc[fooled, "predicted"] = 1 - samples.loc[fooled, "label"]
     samples["correct"] = samples["predicted"] == samples["label"]
-    accuracy = of(curves(samples, resamples=10), "accuracy").xs(1.0, level="eps_levels")["estimate"]
+    table = curves(samples, resamples=10)
+    accuracy = of(table, "accuracy").xs(1.0, level="eps_levels")["estimate"]
     assert accuracy.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0.75, "pgd": 0.75, WORST: 0.5}
+    passes = of(table, "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
+    assert passes.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0, "pgd": 0.5, WORST: 0.5}
+
+
+def test_of_a_cascade_the_worst_case_is_its_last_attack(table: pd.DataFrame) -> None:
+    scores = of(table, "accuracy")["estimate"].xs("linf", level="norm")
+    pd.testing.assert_series_equal(scores.xs("pgd", level="attack"), scores.xs(WORST, level="attack"))
+
+
+def test_plain_tools_have_a_curve_of_their_own_and_no_part_in_the_worst_case(samples: pd.DataFrame) -> None:
+    only = (samples["norm"] == "l2") & (samples["domain"] == "8bit")
+    tools = samples["attack"] == "tools"
+    strong = samples.assign(correct=samples["correct"] & ~tools | (samples["eps_levels"] == 0) & samples["correct"])
+    strong["predicted"] = samples["predicted"].where(strong["correct"], (samples["label"] + 1) % 3)
+    with_tools, without = (curves(rows, resamples=10) for rows in (strong[only], strong[only & ~tools]))
+    worst, expected = (of(table, "accuracy")["estimate"].xs(WORST, level="attack") for table in (with_tools, without))
+    pd.testing.assert_series_equal(worst, expected)
+    own = with_tools[(with_tools["knowledge"] == "tools") & (with_tools["metric"] == "accuracy")]
+    assert set(own["attack"]) == {"tools"}
+    assert (own.loc[own["eps_levels"] > 0, "estimate"] == 0).all()
+
+
+def test_to_pass_as_pristine_counts_under_any_attack_even_if_another_came_first() -> None:
+    samples = sample_table(photographs=2, patches=3, eps=(0, 1))
+    samples["predicted"] = samples["label"]
+    attacked = (samples["eps_levels"] == 1) & (samples["label"] == 2)
+    samples.loc[attacked, "predicted"] = np.where(samples["attack"][attacked] == "fgsm", 1, 0)
+    samples["correct"] = samples["predicted"] == samples["label"]
+    passes = of(curves(samples, resamples=10), "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
+    assert passes.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0, "pgd": 0.5, WORST: 0.5}
 
 
 def test_at_epsilon_zero_every_curve_starts_from_clean_accuracy(samples: pd.DataFrame, table: pd.DataFrame) -> None:
@@ -119,16 +150,6 @@ def test_the_same_table_in_another_order_gives_the_same_curves(samples: pd.DataF
     pd.testing.assert_frame_equal(curves(shuffled, resamples=200), table)
 
 
-def test_a_difference_is_that_of_the_curves_and_surer_than_either(samples: pd.DataFrame, table: pd.DataFrame) -> None:
-    gains = of(differences(samples, resamples=200), "accuracy").loc["adversarial_fusion"]
-    accuracy = of(table, "accuracy")["estimate"]
-    expected = accuracy.loc["adversarial_fusion"] - accuracy.loc["baseline"]
-    np.testing.assert_allclose(gains["estimate"], expected)
-    assert (gains["low"] <= gains["high"]).all()
-    with pytest.raises(ValueError, match=r"\['baseline'\]"):
-        differences(samples[samples["defense"] == "baseline"])
-
-
 def test_a_missing_column_is_named(samples: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match=r"\['score'\].*advforensics sweep"):
         curves(samples.drop(columns="score"))
@@ -147,6 +168,17 @@ def test_clean_rows_must_be_the_same_under_every_attack(samples: pd.DataFrame) -
     broken.loc[row, "correct"] = False
     with pytest.raises(ValueError, match="must hold the clean picture"):
         curves(broken)
+
+
+def test_clean_may_differ_between_domains(samples: pd.DataFrame) -> None:
+    row = samples.index[(samples["eps_levels"] == 0) & samples["correct"]][0]
+    same = samples["sample_id"] == samples["sample_id"][row]
+    other = samples.copy()
+    changed = same & (samples["domain"] == "8bit") & (samples["seed"] == 1) & (samples["defense"] == "baseline")
+    other.loc[changed, "predicted"] = (samples.loc[changed, "label"] + 1) % 3
+    other["correct"] = other["predicted"] == other["label"]
+    clean = of(curves(other, resamples=10), "accuracy")["estimate"].xs(0.0, level="eps_levels").loc["baseline"]
+    assert clean["linf", "float", "pgd"] - clean["linf", "8bit", "pgd"] == pytest.approx(1 / 72 / 2)
 
 
 def test_attacks_must_have_the_same_samples(samples: pd.DataFrame) -> None:

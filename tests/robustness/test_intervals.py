@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
-from advforensics.robustness.intervals import Bootstrap, paired_difference
+from advforensics.robustness.intervals import Bootstrap
 
 
 def photographs(count: int, patches: int) -> NDArray[np.str_]:
@@ -135,19 +135,20 @@ def test_resamples_depend_on_the_photographs_and_the_seed_not_on_the_order_of_ro
     assert (first != Bootstrap(groups, seed=1).mean(values).scores).any()
 
 
-def test_a_paired_difference_cancels_what_photographs_share() -> None:
-    groups, easy = photographs(30, 20), alike(30, 20)
-    harder = easy & (np.random.default_rng(1).random(600) < 0.9)
-    first, second = Bootstrap(groups).mean(easy), Bootstrap(groups).mean(harder)
-    interval = paired_difference(first, second).interval()
-    assert interval.estimate == pytest.approx(easy.mean() - harder.mean())
-    assert 0 < interval.low < interval.estimate < interval.high
-    assert interval.high - interval.low < 0.5 * (first.interval().high - first.interval().low)
+def test_a_median_is_the_value_that_half_of_the_chosen_rows_do_not_exceed() -> None:
+    bootstrap = Bootstrap(["a", "a", "a", "b"], resamples=300)
+    replicates = bootstrap.median([1.0, 9.0, 3.0, 5.0], [True, False, True, True])
+    # a twice: of 1 1 3 3; a and b: of 1 3 5; b twice: of 5 5
+    assert set(replicates.scores) == {1.0, 3.0, 5.0}
+    assert replicates.interval().estimate == 3.0
 
 
-def test_scores_of_different_photographs_are_not_paired() -> None:
-    with pytest.raises(ValueError, match="same test photographs"):
-        paired_difference(Bootstrap(["a", "b"]).mean([0, 1]), Bootstrap(["a", "c"]).mean([0, 1]))
+def test_a_median_is_averaged_over_seeds_and_unknown_without_rows() -> None:
+    bootstrap = Bootstrap(["a", "b", "a", "b"], [1, 1, 2, 2], resamples=50)
+    assert bootstrap.median([1, 1, 3, 3], np.ones(4)).interval().estimate == 2.0
+    assert np.isnan(bootstrap.median([1, 1, 3, 3], np.zeros(4)).scores).all()
+    only_a = bootstrap.median([1, 1, 3, 3], [True, False, True, False]).scores
+    assert set(only_a[~np.isnan(only_a)]) == {1.0, 2.0, 3.0}
 
 
 def test_seeds_must_be_given_for_every_row() -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torchattacks
 from torch import Tensor, nn
 
+from advforensics.attacks.losses import margins
 from advforensics.attacks.threat import Norm, project, radius
 
 
@@ -45,15 +47,10 @@ def attackable(detector: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(required)
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return by how much the true class leads, ``(N,)``: its logit minus the largest other; negative when wrong."""
-    true = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
-    return true - others
-
-
 class Attack:
     """A torchattacks attack with its norm, callable at any radius.
+
+    Its loop is torchattacks' own: it starts where it likes and sees pictures as it makes them, in float.
 
     Args:
         name: Its name in tables.
@@ -62,6 +59,8 @@ class Attack:
         norm: Norm of the ball, ``linf`` or ``l2``.
         relative_step: Step size as a share of the radius, for attacks that take ``alpha``.
         restarts: How often to start; of each image the try with the smallest margin is kept.
+        knowledge: What the attacker knows: ``white box``, or ``black box`` for one that only asks for logits.
+        tell_norm: Whether ``build`` is told the norm as torchattacks writes it, ``norm="Linf"`` or ``"L2"``.
     """
 
     def __init__(
@@ -71,10 +70,13 @@ class Attack:
         norm: Norm,
         relative_step: float | None = None,
         restarts: int = 1,
+        knowledge: str = "white box",
+        tell_norm: bool = False,
     ) -> None:
         self.name = name
         self.norm: Norm = norm
-        self._build = build
+        self.knowledge = knowledge
+        self._build = partial(build, norm={"linf": "Linf", "l2": "L2"}[norm]) if tell_norm else build
         self._relative_step = relative_step
         self._restarts = restarts
 

@@ -32,27 +32,55 @@ def distances(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return difference.abs().amax(dim=1), torch.linalg.vector_norm(difference, dim=1)
 
 
-def project(norm: Norm, eps: float, images: Tensor, adversarial: Tensor) -> Tensor:
+def size(norm: Norm, change: Tensor) -> Tensor:
+    """Return the length of changes ``(N, C, H, W)`` per pixel value, in [0, 1]: ``(N, 1, 1, 1)``."""
+    flat = change.flatten(1)
+    length = flat.abs().amax(dim=1) if norm == "linf" else flat.square().mean(dim=1).sqrt()
+    return length.view(-1, 1, 1, 1)
+
+
+def project(norm: Norm, eps: float | Tensor, images: Tensor, adversarial: Tensor) -> Tensor:
     """Return the nearest pictures to ``adversarial`` that lie in [0, 1] and within the ball around ``images``.
+
+    ``eps`` is one radius per pixel value for all, or one for each image, of shape ``(N, 1, 1, 1)``.
 
     Attacks leave their ball by a rounding error now and then, and torchattacks' L2 attacks clip to [0, 1] last.
     Clipping towards a picture in [0, 1] brings a change no nearer to the border of the ball, so the order is safe.
     """
     change = adversarial - images
     if norm == "linf":
-        change = change.clamp(-eps, eps)
+        limit = torch.as_tensor(eps, dtype=change.dtype, device=change.device)
+        change = change.clamp(-limit, limit)
     else:
-        length = torch.linalg.vector_norm(change.flatten(1), dim=1).clamp_min(1e-12)
-        change = change * (radius(norm, eps, images) / length).clamp_max(1).view(-1, 1, 1, 1)
+        length = torch.linalg.vector_norm(change.flatten(1), dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+        change = change * (math.sqrt(images.shape[1:].numel()) * eps / length).clamp_max(1)
     return (images + change).clamp(0, 1)
+
+
+def levels_budget(norm: Norm, eps: float, images: Tensor) -> float:
+    """Return what a change in whole levels may spend: its largest value (L∞), or its sum of squares (L2).
+
+    Whole levels meet the border of a ball exactly, which a rounding error must not put out of reach.
+    """
+    if norm == "linf":
+        return eps * 255 + 1e-4
+    return (eps * 255) ** 2 * images.shape[1:].numel() * (1 + 1e-6)
+
+
+def inside(norm: Norm, eps: float, images: Tensor, others: Tensor) -> Tensor:
+    """Return which pictures of whole levels lie in the balls around ``images``, in whole numbers: ``(N,)``."""
+    change = ((others * 255).round() - (images * 255).round()).flatten(1)
+    spent = change.abs().amax(dim=1) if norm == "linf" else change.square().sum(dim=1)
+    return spent <= levels_budget(norm, eps, images)
 
 
 def to_8bit(norm: Norm, eps: float, images: Tensor, adversarial: Tensor) -> Tensor:
     """Return the adversarial pictures as whole levels inside the ball: what can be saved as a file.
 
-    Rounding moves a value by up to half a level, which may leave the ball. L∞: the change is cut to the whole levels
-    that fit into ε; below one level none does, so the picture itself comes back. L2: whole-level changes are kept in
-    order of the float change they stand for, as many as fit.
+    L∞: the change is rounded and cut to the whole levels that fit into ε; below one level none does, so the picture
+    itself comes back. L2: the change is scaled, then rounded, by the largest factor whose result fits; so a small ball,
+    in which every change would round to nothing, holds the few largest changes, each of one level, and what rounding
+    saves or overspends is spent or saved along the float change. A change of whole levels that fits stays as it is.
 
     Args:
         norm: ``linf`` or ``l2``.
@@ -64,14 +92,36 @@ def to_8bit(norm: Norm, eps: float, images: Tensor, adversarial: Tensor) -> Tens
         ``(N, C, H, W)`` in [0, 1], every value a whole number of levels.
     """
     original = (images * 255).round()
-    change = (adversarial * 255).round() - original
+    change = adversarial * 255 - original
+    budget = levels_budget(norm, eps, images)
     if norm == "linf":
-        whole = math.floor(eps * 255 + 1e-4)
-        change = change.clamp(-whole, whole)
-    else:
-        budget = eps**2 * 255**2 * images.shape[1:].numel() * (1 + 1e-6)
-        order = (adversarial * 255 - original).abs().flatten(1).argsort(dim=1, descending=True)
-        spent = change.flatten(1).square().gather(1, order).cumsum(dim=1)
-        kept = torch.zeros_like(spent).scatter_(1, order, (spent <= budget).to(spent.dtype))
-        change = change * kept.view_as(change)
-    return (original + change) / 255
+        whole = math.floor(budget)
+        # Steps of a quarter of the radius make many changes of exactly half a level; these go outwards.
+        rounded = change.sign() * (change.abs() + 0.5 + 1e-4).floor()
+        return (original + rounded.clamp(-whole, whole)).clamp(0, 255) / 255
+    return (original + _longest(budget, original, change)) / 255
+
+
+def _longest(budget: float, original: Tensor, change: Tensor) -> Tensor:
+    """Return changes in whole levels, ``(N, C, H, W)``, as far along ``change`` as a sum of squares allows."""
+
+    def scaled(factor: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum((factor * change).round(), -original), 255 - original)
+
+    def spent(whole: Tensor) -> Tensor:
+        return whole.square().sum(dim=(1, 2, 3), keepdim=True)
+
+    largest = change.abs().amax(dim=(1, 2, 3), keepdim=True)
+    fitting, too_far = torch.zeros_like(largest), (math.sqrt(budget) + 1) / largest.clamp_min(1e-9)
+    for _ in range(24):
+        middle = (fitting + too_far) / 2
+        fits = spent(scaled(middle)) <= budget
+        fitting, too_far = torch.where(fits, middle, fitting), torch.where(fits, too_far, middle)
+    kept = scaled(fitting)
+    # Equal changes round up together: of these, as many as still fit.
+    more = scaled(too_far)
+    cost = spent(kept) + (more.square() - kept.square()).flatten(1).cumsum(dim=1).view_as(more)
+    kept = torch.where(cost <= budget, more, kept)
+    unrounded = (change - change.round()).abs().amax(dim=(1, 2, 3), keepdim=True)
+    stays = (unrounded < 1e-3) & (spent(change.round()) <= budget)
+    return torch.where(stays, change.round(), kept)

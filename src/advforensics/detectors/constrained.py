@@ -1,8 +1,9 @@
 """Constrained convolution: a front end that learns its own high-pass filters."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from advforensics.detectors.filtering import filter2d
 
 
 class ConstrainedConv(nn.Module):
@@ -45,4 +46,4 @@ class ConstrainedConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return residuals ``(N, out_channels, H, W)`` without a border: ``H`` and ``W`` shrink by ``size - 1``."""
-        return F.conv2d(images, self.weight, groups=self.channels)
+        return filter2d(images, self.weight, self.channels)

@@ -1,7 +1,8 @@
 """A front end of fixed filters; the filter banks are subclasses."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from advforensics.detectors.filtering import filter2d
 
 
 class FixedFilters(nn.Module):
@@ -25,4 +26,4 @@ class FixedFilters(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return residuals ``(N, out_channels, H, W)`` without a border: ``H`` and ``W`` shrink by ``size - 1``."""
-        return F.conv2d(images, self.weight, groups=self.channels)
+        return filter2d(images, self.weight, self.channels)

@@ -7,10 +7,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 WORST = "worst"
+TOOLS = "tools"  # knowledge of a forger without gradients or queries
 CELL = ["norm", "domain", "attack", "eps_levels"]
+CELL_FACTS = [*CELL, "knowledge"]
 DISTORTIONS = ["linf_levels", "l2"]
+SIZES = {"linf": "linf_levels", "l2": "rms_levels"}  # the column with a change's size in the ball's own norm, in levels
 REQUIRED = [
-    *("sample_id", "group", "label", *CELL, "predicted", "correct", "score", *DISTORTIONS),
+    *("sample_id", "group", "label", *CELL, "knowledge", "fell_to", "predicted", "correct", "score", *DISTORTIONS),
     *("task", "detector", "defense", "seed"),
 ]
 
@@ -20,17 +23,19 @@ class Cube:
     """The rows of one defense as arrays of shape ``(cells, rows)``; a cell is one attack at one epsilon.
 
     The rows of a cell run over training seeds, then samples, in the same order in every cell. Cells of single attacks
-    come first, then those of `WORST`: there an image counts as right only if it is right under every attack tried in
-    that norm and domain at that epsilon, and has the least favourable of its scores (pointwise worst case; Carlini
-    et al. 2019, arXiv 1902.06705).
+    come first; what they hold is how things stand after that attack and all before it in its cascade. Then come the
+    cells of `WORST`: there an image counts as right only if it is right under every attack tried in that norm and
+    domain at that epsilon, and has the least favourable of its scores (pointwise worst case; Carlini et al. 2019,
+    arXiv 1902.06705). Plain tools (`TOOLS`) are no part of the worst case: they have curves of their own.
 
     Attributes:
-        cells: One row per cell with the columns `CELL`.
+        cells: One row per cell with the columns `CELL` and ``knowledge``, which is ``any`` for `WORST`.
         clean: For each cell, the index of its own cell at epsilon 0, shape ``(cells,)``.
         attacked: How many cells belong to single attacks.
-        predicted: Predicted class, shape ``(cells, rows)``.
+        predicted: Predicted class, shape ``(cells, rows)``. Under `WORST` that of the first attack that made it wrong.
+        pristine: Whether the answer is class 0, shape ``(cells, rows)``; under `WORST` whether any attack made it so.
         score: Probability of not being class 0, shape ``(cells, rows)``.
-        distortion: By name (see `DISTORTIONS`), shape ``(attacked, rows)``: distortion belongs to an attack.
+        distortion: By name (see `DISTORTIONS`, `SIZES`), shape ``(attacked, rows)``: distortion belongs to an attack.
         sample: Sample of each row, shape ``(rows,)``, as are the next three.
         group: Its photograph.
         label: Its true class.
@@ -41,6 +46,7 @@ class Cube:
     clean: NDArray[np.int64]
     attacked: int
     predicted: NDArray[np.int64]
+    pristine: NDArray[np.bool_]
     score: NDArray[np.float64]
     distortion: dict[str, NDArray[np.float64]]
     sample: NDArray[np.object_]
@@ -63,7 +69,7 @@ def cubes(samples: pd.DataFrame) -> dict[str, Cube]:
 
     Raises:
         ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
-            the same samples; clean rows (epsilon 0) are missing or differ between attacks.
+            the same samples; clean rows (epsilon 0) are missing or differ between attacks of one norm and domain.
     """
     missing = [column for column in REQUIRED if column not in samples]
     if missing:
@@ -80,7 +86,8 @@ def cubes(samples: pd.DataFrame) -> dict[str, Cube]:
 
 def _cube(rows: pd.DataFrame, defense: str) -> Cube:
     rows, units = _sorted(rows, defense)
-    cells, first = rows[CELL].iloc[::units].reset_index(drop=True), rows.iloc[:units]
+    cells, first = rows[CELL_FACTS].iloc[::units].reset_index(drop=True), rows.iloc[:units]
+    cells = cells.astype(dict.fromkeys(set(CELL_FACTS) - {"eps_levels"}, str))
     attacked = len(cells)
 
     def matrix(column: str) -> NDArray[np.float64]:
@@ -88,22 +95,27 @@ def _cube(rows: pd.DataFrame, defense: str) -> Cube:
 
     label = first["label"].to_numpy(np.int64)
     predicted, score = matrix("predicted").astype(np.int64), matrix("score")
-    worst_cells, worst_predicted, worst_score = [], [], []
-    for _, of_epsilon in cells.groupby(["norm", "domain", "eps_levels"], observed=True):
+    pristine = predicted == 0
+    worst_cells, worst_predicted, worst_pristine, worst_score = [], [], [], []
+    cascades = cells[cells["knowledge"] != TOOLS]
+    for _, of_epsilon in cascades.groupby(["norm", "domain", "eps_levels"], observed=True):
         tried = of_epsilon.index.to_numpy()
-        worst_cells.append(of_epsilon.iloc[:1].assign(attack=WORST))
+        worst_cells.append(of_epsilon.iloc[:1].assign(attack=WORST, knowledge="any"))
         wrong_if_any = (predicted[tried] == label).argmin(axis=0)
         worst_predicted.append(predicted[tried, :][wrong_if_any, np.arange(units)])
+        worst_pristine.append(pristine[tried].any(axis=0))
         worst_score.append(np.where(label == 0, score[tried].max(axis=0), score[tried].min(axis=0)))
     cells = pd.concat([cells, *worst_cells], ignore_index=True)
     predicted, score = np.vstack([predicted, *worst_predicted]), np.vstack([score, *worst_score])
+    sizes = [column for column in SIZES.values() if column in rows]
     return Cube(
         cells=cells,
         clean=_clean(cells, predicted, defense),
         attacked=attacked,
         predicted=predicted,
+        pristine=np.vstack([pristine, *worst_pristine]),
         score=score,
-        distortion={name: matrix(name) for name in DISTORTIONS},
+        distortion={name: matrix(name) for name in dict.fromkeys([*DISTORTIONS, *sizes])},
         sample=first["sample_id"].to_numpy(object),
         group=first["group"].to_numpy(object),
         label=label,
@@ -130,7 +142,10 @@ def _sorted(rows: pd.DataFrame, defense: str) -> tuple[pd.DataFrame, int]:
 
 
 def _clean(cells: pd.DataFrame, predicted: NDArray[np.int64], defense: str) -> NDArray[np.int64]:
-    """Find the clean cell of each cell, and see that clean means the same everywhere."""
+    """Find the clean cell of each cell, and see that clean means the same under every attack.
+
+    It may differ between domains: in ``jpeg`` the clean picture is one that was saved as JPEG.
+    """
     curve = ["norm", "domain", "attack"]
     zero = cells.loc[cells["eps_levels"] == 0, curve].reset_index(names="clean")
     clean = cells[curve].merge(zero, on=curve, how="left")["clean"]
@@ -138,11 +153,12 @@ def _clean(cells: pd.DataFrame, predicted: NDArray[np.int64], defense: str) -> N
         lacking = _name(cells.loc[clean.isna()].iloc[0][curve])
         raise ValueError(f"Defense {defense}, {lacking}: no rows at eps_levels 0. Put 0 on the grid and sweep again.")
     indices = clean.to_numpy(np.int64)
-    for index in np.unique(indices):
-        if (predicted[index] != predicted[indices[0]]).any():
+    for _, same in cells.groupby(["norm", "domain"], observed=True):
+        zeros = np.unique(indices[same.index])
+        for index in zeros[(predicted[zeros] != predicted[zeros[0]]).any(axis=1)]:
             raise ValueError(
                 f"Defense {defense}: at eps_levels 0 predictions under {_name(cells.iloc[index])} differ from those "
-                f"under {_name(cells.iloc[indices[0]])}. Rows at 0 must hold the clean picture: sweep again."
+                f"under {_name(cells.iloc[zeros[0]])}. Rows at 0 must hold the clean picture: sweep again."
             )
     return indices
 

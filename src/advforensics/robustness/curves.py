@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
 
 from advforensics.robustness.cube import Cube, cubes
-from advforensics.robustness.intervals import Bootstrap, Floats, Replicates, paired_difference
+from advforensics.robustness.intervals import Bootstrap, Floats, Replicates
 
 COLUMNS = [
-    *("defense", "norm", "domain", "attack", "eps_levels", "metric"),
+    *("defense", "norm", "domain", "attack", "knowledge", "eps_levels", "metric"),
     *("estimate", "low", "high", "images", "photographs", "seeds"),
 ]
 
@@ -19,17 +19,24 @@ Score = tuple[str, NDArray[np.int64], Replicates]
 
 
 def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
-    """Score every detector under every attack at every epsilon.
+    """Score every detector after every attack of its cascades at every epsilon.
+
+    An attack meets only what those before it in the cascade have left standing, and its scores tell how things stand
+    after all of them. `WORST` takes every attack of a norm and domain together; plain tools are no part of it.
 
     The metrics, all as fractions in [0, 1] unless said otherwise:
 
-    - ``accuracy``; under the attack `WORST` this is the robust accuracy.
+    - ``accuracy``; under `WORST` this is the robust accuracy.
     - ``balanced_accuracy``: mean of the recalls of the classes; 1/K for a detector that always says the same.
     - ``attack_success_rate``: share of the images classified right at epsilon 0 that are now wrong.
+    - ``passes_as_pristine``: share of the images of other classes that are answered class 0, what a forger wants;
+      under `WORST`, answered so after any attack. Attacks that take whatever class comes first may leave it lower than
+      a forger could make it. NaN when there are no such images.
     - ``auroc``: class 0 against the rest, by ``score``; NaN when all images are on one side. Under `WORST` each
       image has the least favourable of its scores.
     - ``success_linf_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion of the images counted
-      by the success rate; NaN when there are none. Not given for `WORST`: distortion belongs to an attack.
+      by the success rate; NaN when there are none. Each counts with the change that felled it, whichever attack that
+      was. ``success_rms_levels`` likewise if the table has the column. Not given for `WORST`.
     - ``clean_prediction_share``, for `WORST` at epsilon 0 only: share of the class predicted most often, 1 for a
       detector that has collapsed to one class.
 
@@ -39,8 +46,9 @@ def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.Da
         resamples: Of the bootstrap. AUROC uses at most 300 of them.
 
     Returns:
-        One row per ``defense, norm, domain, attack, eps_levels, metric`` with ``estimate``, the 95% limits ``low``
-        and ``high``, and on how many ``images``, ``photographs`` and training ``seeds`` it rests.
+        One row per ``defense, norm, domain, attack, eps_levels, metric`` with the attack's ``knowledge``, ``estimate``,
+        the 95% limits ``low`` and ``high``, and on how many ``images``, ``photographs`` and training ``seeds`` it
+        rests.
 
     Raises:
         ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
@@ -51,41 +59,6 @@ def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.Da
         bootstrap = Bootstrap(cube.group, cube.seed, resamples=resamples, seed=seed)
         scores = [*_accuracies(cube, bootstrap), *_other_scores(cube, bootstrap)]
         parts += [_tidy(cube, defense, score) for score in scores]
-    return pd.concat(parts, ignore_index=True)
-
-
-def differences(
-    samples: pd.DataFrame, reference: str = "baseline", seed: int = 0, resamples: int = 2000
-) -> pd.DataFrame:
-    """Score how much higher accuracy and balanced accuracy of each defense are than those of a reference.
-
-    Photographs are resampled together (see `paired_difference`), training seeds of the two defenses independently.
-
-    Args:
-        samples: As for `curves`.
-        reference: The defense that the others are compared with.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
-
-    Returns:
-        As `curves`, without the rows of the reference; ``seeds`` are those of the defense.
-
-    Raises:
-        ValueError: As `curves`; or the reference is not in the table, or was tested on other samples, other attacks
-            or other epsilons.
-    """
-    by_defense = cubes(samples)
-    if reference not in by_defense or len(by_defense) == 1:
-        raise ValueError(f"Cannot compare with {reference!r}: the table has the defenses {list(by_defense)}.")
-    base = by_defense.pop(reference)
-    expected = _accuracies(base, Bootstrap(base.group, base.seed, resamples=resamples, seed=seed))
-    parts = []
-    for defense, cube in by_defense.items():
-        if not cube.cells.equals(base.cells) or set(cube.sample) != set(base.sample):
-            raise ValueError(f"{defense} and {reference} were not swept over the same samples, attacks and epsilons.")
-        bootstrap = Bootstrap(cube.group, cube.seed, resamples=resamples, seed=seed, stream=1)
-        for (metric, cells, own), (_, _, other) in zip(_accuracies(cube, bootstrap), expected, strict=True):
-            parts.append(_tidy(cube, defense, (metric, cells, paired_difference(own, other))))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -125,16 +98,19 @@ def _other_scores(cube: Cube, bootstrap: Bootstrap) -> list[Score]:
     everywhere, attacked = np.arange(len(cube.cells)), np.arange(cube.attacked)
     was_right = cube.correct[cube.clean]
     fallen = was_right & ~cube.correct
+    altered = np.broadcast_to(cube.label != 0, fallen.shape)
     scores: list[Score] = [
         ("attack_success_rate", everywhere, bootstrap.ratio(fallen, was_right)),
+        ("passes_as_pristine", everywhere, bootstrap.ratio(cube.pristine & altered, altered)),
         ("auroc", everywhere, _auroc(cube, bootstrap)),
     ]
     for name, values in cube.distortion.items():
         scores.append((f"success_{name}", attacked, bootstrap.ratio(values * fallen[attacked], fallen[attacked])))
     clean = np.unique(cube.clean[cube.attacked :])
-    favourite = np.empty_like(cube.label)
+    favourite = np.empty((len(clean), len(cube.label)), dtype=np.int64)
     for rows in cube.runs():
-        favourite[rows] = np.bincount(cube.predicted[clean[0], rows]).argmax()
+        for cell, predicted in zip(favourite, cube.predicted[clean], strict=True):
+            cell[rows] = np.bincount(predicted[rows]).argmax()
     scores.append(("clean_prediction_share", clean, bootstrap.mean(cube.predicted[clean] == favourite)))
     return scores
 
@@ -143,7 +119,7 @@ def _estimated(replicates: Replicates, per_seed: list[Floats]) -> Replicates:
     """Take torchmetrics' scores, an array of shape (cells,) per training seed, for the estimates."""
     scores = replicates.scores.copy()
     scores[..., 0] = np.mean(per_seed, axis=0)
-    return Replicates(scores, replicates.origin)
+    return Replicates(scores)
 
 
 def _tidy(cube: Cube, defense: str, score: Score) -> pd.DataFrame:

@@ -4,7 +4,8 @@ Patches of one photograph are alike, so they are resampled together: photographs
 photograph brings all its patches (cluster bootstrap: Field & Welsh 2007, Bootstrapping clustered data, J. R. Statist.
 Soc. B 69(3), 369-390). Training seeds are a second factor crossed with the first, for the same photographs are judged
 under each seed; both are drawn, independently (Owen 2007, The pigeonhole bootstrap, Ann. Appl. Stat. 1(2), 386-411).
-The intervals are 95% percentile intervals. With a dozen photographs or three seeds they tend to be a little too narrow.
+The intervals are 95% percentile intervals. With a dozen photographs or three seeds they tend to be a little too narrow;
+for differences between defenses, where that would claim too much, see :mod:`advforensics.robustness.comparisons`.
 
 A resample is a row of counts: how often each photograph was drawn. Scores are functions of sums over photographs, so
 one matrix product gives every resample at once.
@@ -38,11 +39,9 @@ class Replicates:
     Attributes:
         scores: Shape ``(..., 1 + resamples)``. Entry 0 is the estimate; NaN where a score is undefined, as the mean
             over nothing is.
-        origin: Photographs and seed that the resamples were drawn from. Replicates of one origin are paired.
     """
 
     scores: Floats
-    origin: tuple[object, ...]
 
     @property
     def estimate(self) -> Floats:
@@ -75,8 +74,6 @@ class Bootstrap:
         resamples: How many to draw.
         seed: Of the drawing. The same photographs and the same seed give the same resamples of photographs, in
             whatever order the rows come.
-        stream: Tells independent sets of training seeds apart. Two defenses to be compared need two streams, for
-            seed 1 of one has nothing to do with seed 1 of the other.
 
     Raises:
         ValueError: ``groups`` is empty, or ``seeds`` has another length.
@@ -89,7 +86,6 @@ class Bootstrap:
         *,
         resamples: int = 2000,
         seed: int = 0,
-        stream: int = 0,
     ) -> None:
         photographs = np.asarray(groups, dtype=str)
         rows = len(photographs)
@@ -101,9 +97,8 @@ class Bootstrap:
         names, self._photograph = np.unique(photographs, return_inverse=True)
         runs, self._run = np.unique(training_seeds, return_inverse=True)
         self.photographs, self.seeds = len(names), len(runs)
-        self._origin = (tuple(names), resamples, seed)
         self._photograph_counts = _counts(self.photographs, resamples, np.random.default_rng(seed))
-        self._run_counts = _counts(self.seeds, resamples, np.random.default_rng([seed, 1 + stream]))
+        self._run_counts = _counts(self.seeds, resamples, np.random.default_rng([seed, 1]))
         cell = self._run * self.photographs + self._photograph
         self._membership = sparse.csr_array(
             (np.ones(rows), (cell, np.arange(rows))), shape=(self.seeds * self.photographs, rows)
@@ -127,6 +122,24 @@ class Bootstrap:
         members = [np.asarray(labels) == label for label in np.unique(labels)]
         recalls = [_divide(self._sums(np.asarray(correct) * of_class), self._sums(of_class)) for of_class in members]
         return self._over_seeds(_mean_of_defined(np.stack(recalls), np.ones(1), axis=0))
+
+    def median(self, values: ArrayLike, chosen: ArrayLike) -> Replicates:
+        """Score the median of some rows: the smallest value that at least half of them do not exceed.
+
+        Args:
+            values: Shape ``(rows,)``.
+            chosen: Which rows count, shape ``(rows,)``; where a resample holds none of them it is undefined.
+        """
+        values, chosen = np.asarray(values, dtype=float), np.asarray(chosen, dtype=bool)
+        medians = np.full((self.seeds, len(self._photograph_counts)), np.nan)
+        for run in range(self.seeds):
+            rows = np.flatnonzero((self._run == run) & chosen)
+            if len(rows):
+                rows = rows[np.argsort(values[rows], kind="stable")]
+                up_to = np.cumsum(self._photograph_counts.T[self._photograph[rows]], axis=0)
+                found = values[rows][(2 * up_to >= up_to[-1]).argmax(axis=0)]
+                medians[run] = np.where(up_to[-1] > 0, found, np.nan)
+        return self._over_seeds(medians)
 
     def auroc(self, scores: ArrayLike, positive: ArrayLike, *, resamples: int = 300) -> Replicates:
         """Score the area under the ROC curve as the Mann-Whitney statistic: ties count one half.
@@ -159,23 +172,7 @@ class Bootstrap:
         means = _mean_of_defined(values, self._run_counts[: values.shape[-1]].T, axis=-2)
         if self.photographs < 2:
             means[..., 1:] = np.nan
-        return Replicates(means, self._origin)
-
-
-def paired_difference(first: Replicates, second: Replicates) -> Replicates:
-    """Score how much higher the first is than the second, resample by resample on the same photographs.
-
-    What makes photographs easy or hard for both cancels, so this is surer than two separate intervals suggest.
-
-    Raises:
-        ValueError: The scores come from different photographs, or from resamples drawn differently.
-    """
-    if first.origin != second.origin:
-        raise ValueError(
-            "The two scores were resampled from different photographs, or with another seed or number of resamples: "
-            "compare detectors on the same test photographs."
-        )
-    return Replicates(first.scores - second.scores, first.origin)
+        return Replicates(means)
 
 
 def _counts(units: int, resamples: int, rng: np.random.Generator) -> Floats:

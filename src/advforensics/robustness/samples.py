@@ -1,4 +1,17 @@
-"""The sample table on disk: one row per image, attack, radius and domain; the only thing that reports read."""
+"""The sample table on disk: one row per image, norm, domain, attack and radius; what reports are made of.
+
+Attacks are a cascade, from cheap to strong, over ascending radii: a row tells how an image stands after an attack and
+all before it, at this radius and all below. Columns:
+
+- ``sample_id``, ``group`` (content hash of the photograph), ``label``;
+- ``norm``, ``domain``, ``attack``, ``eps_levels`` (radius; 0 holds the clean picture, in the domain ``jpeg`` the clean
+  picture saved as JPEG), ``knowledge`` (``white box``, ``black box`` or, for a forger without gradients, ``tools``);
+- ``predicted``, ``correct``, ``margin``, ``score`` (probability of not being class 0) of the picture as it then is;
+- ``fell_to``: the attack that turned the image at this radius or below, empty if it stands, ``clean`` if it was wrong
+  from the start;
+- ``linf_levels``, ``l2`` (over all pixel values, in [0, 1] units): size of the change;
+- run facts: ``task``, ``detector``, ``defense``, ``seed``, ``checkpoint``, ``commit``.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 METADATA_KEY = b"advforensics"
+TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
 def write_samples(path: Path, rows: pd.DataFrame, facts: Mapping[str, Any], classes: Sequence[str]) -> None:
@@ -31,19 +45,29 @@ def write_samples(path: Path, rows: pd.DataFrame, facts: Mapping[str, Any], clas
     unfinished.replace(path)
 
 
-def read_samples(path: Path) -> pd.DataFrame:
-    """Read a sample table; class names come with it in ``.attrs["classes"]``.
+def read_samples(*paths: Path) -> pd.DataFrame:
+    """Read sample tables, one below the other; the first one's class names come with them in ``.attrs["classes"]``.
+
+    Text is categorical, for millions of rows hold a few names only.
 
     Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If the file is no sample table.
+        FileNotFoundError: If one does not exist.
+        ValueError: If a file is no sample table.
     """
+    tables = [_read(path) for path in paths]
+    samples: pd.DataFrame = pa.concat_tables(tables, promote_options="default").unify_dictionaries().to_pandas()
+    samples.attrs["classes"] = json.loads(tables[0].schema.metadata[METADATA_KEY])["classes"]
+    return samples
+
+
+def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise FileNotFoundError(f"no sample table {path}: run `advforensics sweep` first")
-    table = pq.read_table(path)
-    metadata = table.schema.metadata or {}
-    if METADATA_KEY not in metadata:
+    schema = pq.read_schema(path)
+    if METADATA_KEY not in (schema.metadata or {}):
         raise ValueError(f"{path} is not a sample table: it lacks the metadata that `advforensics sweep` writes")
-    samples: pd.DataFrame = table.to_pandas()
-    samples.attrs["classes"] = json.loads(metadata[METADATA_KEY])["classes"]
-    return samples
+    text = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    table = pq.read_table(path, read_dictionary=text)
+    # A table that was written with categories comes with narrower indices, which do not go below others.
+    same = [field.with_type(TEXT) if pa.types.is_dictionary(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(same, metadata=table.schema.metadata))

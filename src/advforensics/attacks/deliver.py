@@ -1,0 +1,272 @@
+"""What an attacker can really deliver: whole levels, PNG files, JPEG files.
+
+A domain does two things. Inside a loop it turns float candidates into what the detector will see, and lets gradients
+through as if it had not (straight-through; Athalye, Carlini & Wagner 2018, arXiv 1802.00420), so that any gradient
+attack optimises what is delivered. At the end it makes the picture that is judged; in a file domain that picture has
+been written, and read back.
+"""
+
+import hashlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from advforensics.attacks.lattice import descend
+from advforensics.attacks.threat import Norm, inside, project, to_8bit
+
+
+class Domain(ABC):
+    """A way to hand pictures over.
+
+    Attributes:
+        name: Its name in tables.
+    """
+
+    name: str
+
+    def deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        """Return what the detector sees of candidates: ``(N, C, H, W)``; their gradient is that of what it returns.
+
+        Args:
+            norm: Norm of the ball.
+            eps: Radius per pixel value, in [0, 1].
+            images: Centres of the balls, ``(N, C, H, W)``, whole levels.
+            candidates: Pictures inside the balls, ``(N, C, H, W)``.
+        """
+        seen = self._seen(norm, eps, images, candidates.detach())
+        return candidates - candidates.detach() + seen  # exactly `seen`: the difference is zero to the last bit
+
+    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        """Return what the detector sees, without gradients."""
+        return to_8bit(norm, eps, images, candidates)
+
+    @abstractmethod
+    def final(
+        self,
+        norm: Norm,
+        eps: float,
+        images: Tensor,
+        candidates: Tensor,
+        detector: nn.Module,
+        labels: Tensor,
+        names: Sequence[str],
+        wanted: int | None = None,
+    ) -> Tensor:
+        """Return the pictures as they will be judged, ``(N, C, H, W)`` in [0, 1].
+
+        Args:
+            norm: Norm of the ball.
+            eps: Radius per pixel value, in [0, 1]; 0 for the pictures themselves.
+            images: Centres of the balls, ``(N, C, H, W)``, whole levels.
+            candidates: What an attack has found, ``(N, C, H, W)``, before any compression.
+            detector: The network under attack.
+            labels: True classes, ``(N,)``.
+            names: Of the images, length N, fit for a file name.
+            wanted: The class to be given, where any wrong one will not do.
+        """
+
+    def discard(self, norm: Norm, names: Sequence[str]) -> None:  # noqa: B027 # most domains write no files
+        """Remove the files of images that did not fall; there are none unless a domain writes some."""
+
+
+class Float(Domain):
+    """Pictures as the attack made them: how sensitive a detector is, not what can be saved."""
+
+    name = "float"
+
+    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        return candidates
+
+    def final(
+        self,
+        norm: Norm,
+        eps: float,
+        images: Tensor,
+        candidates: Tensor,
+        detector: nn.Module,
+        labels: Tensor,
+        names: Sequence[str],
+        wanted: int | None = None,
+    ) -> Tensor:
+        """Return the candidates, inside their balls."""
+        return project(norm, eps, images, candidates)
+
+
+class EightBit(Domain):
+    """Whole levels inside the ball, optimised as such: rounded, then moved on along the integer lattice.
+
+    Args:
+        passes: Of the lattice search, on the images that rounding left standing; 0 for rounding alone.
+    """
+
+    name = "8bit"
+
+    def __init__(self, passes: int = 12) -> None:
+        self.passes = passes
+
+    def final(
+        self,
+        norm: Norm,
+        eps: float,
+        images: Tensor,
+        candidates: Tensor,
+        detector: nn.Module,
+        labels: Tensor,
+        names: Sequence[str],
+        wanted: int | None = None,
+    ) -> Tensor:
+        """Return whole levels inside the balls."""
+        rounded = to_8bit(norm, eps, images, candidates)
+        return descend(norm, eps, images, rounded, detector, labels, self.passes, wanted)
+
+
+class Png(EightBit):
+    """As :class:`EightBit`, written as PNG and read back.
+
+    Args:
+        folder: Where ``NORM/NAME.png`` goes; a later picture of one name replaces the earlier one.
+        passes: As for :class:`EightBit`.
+    """
+
+    name = "png"
+
+    def __init__(self, folder: str | Path, passes: int = 12) -> None:
+        super().__init__(passes)
+        self.folder = Path(folder)
+
+    def final(
+        self,
+        norm: Norm,
+        eps: float,
+        images: Tensor,
+        candidates: Tensor,
+        detector: nn.Module,
+        labels: Tensor,
+        names: Sequence[str],
+        wanted: int | None = None,
+    ) -> Tensor:
+        """Return what the files hold.
+
+        Raises:
+            RuntimeError: If a file holds a picture outside its ball.
+        """
+        pictures = super().final(norm, eps, images, candidates, detector, labels, names, wanted)
+        paths = _paths(self.folder, norm, names, "png")
+        for path, picture in zip(paths, pictures, strict=True):
+            _write(path, _file(picture, "PNG"))
+        read = reread(paths).to(images)
+        if not (fine := inside(norm, eps, images, read)).all():
+            outside = [str(path) for path, good in zip(paths, fine.tolist(), strict=True) if not good]
+            raise RuntimeError(f"{outside} hold pictures outside of their {norm} balls: what was written is not read")
+        return read
+
+    def discard(self, norm: Norm, names: Sequence[str]) -> None:
+        """Remove the files of images that did not fall."""
+        for path in _paths(self.folder, norm, names, "png"):
+            path.unlink(missing_ok=True)
+
+
+class Jpeg(Domain):
+    """An 8-bit picture inside the ball that somebody saves as JPEG: the attacker does not know at which quality.
+
+    In the loop every image is compressed at a quality drawn anew for each step, so that a loop with momentum climbs
+    the expectation over compressions (Athalye, Engstrom, Ilyas & Kwok 2017, arXiv 1707.07397). The quality that the
+    picture is judged at is drawn by the image itself, with another generator. The ball holds before compression.
+
+    An attack for this domain must return its candidates, not what was delivered of them, and must take all its steps:
+    one quality at which an image falls says little about the next.
+
+    Args:
+        folder: Where ``NORM/NAME.jpg`` goes; a later picture of one name replaces the earlier one.
+        qualities: Lowest and highest quality, 1 to 100 (libjpeg's scale, colour as Pillow subsamples it by default).
+        seed: Of the qualities that pictures are judged at.
+    """
+
+    name = "jpeg"
+
+    def __init__(self, folder: str | Path, qualities: tuple[int, int] = (75, 95), seed: int = 0) -> None:
+        low, high = qualities
+        if not 1 <= low <= high <= 100:
+            raise ValueError(f"jpeg: qualities must be [low, high] within 1 to 100, got {list(qualities)}")
+        self.folder = Path(folder)
+        self.qualities = (low, high)
+        self.seed = seed
+
+    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        low, high = self.qualities
+        drawn = torch.randint(low, high + 1, (len(candidates),)).tolist()
+        pictures = to_8bit(norm, eps, images, candidates)
+        files = [_file(picture, "JPEG", quality) for picture, quality in zip(pictures, drawn, strict=True)]
+        return torch.stack([_decoded(file) for file in files]).to(images) if files else pictures
+
+    def final(
+        self,
+        norm: Norm,
+        eps: float,
+        images: Tensor,
+        candidates: Tensor,
+        detector: nn.Module,
+        labels: Tensor,
+        names: Sequence[str],
+        wanted: int | None = None,
+    ) -> Tensor:
+        """Return what the files hold."""
+        pictures = to_8bit(norm, eps, images, candidates)
+        paths = _paths(self.folder, norm, names, "jpg")
+        for path, picture, image in zip(paths, pictures, images, strict=True):
+            _write(path, _file(picture, "JPEG", self.quality(image)))
+        return reread(paths).to(images) if paths else pictures
+
+    def quality(self, image: Tensor) -> int:
+        """Return the quality that versions of an image ``(C, H, W)`` are judged at: drawn once, by its content."""
+        digest = hashlib.sha256(_levels(image).tobytes()).digest()
+        rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8])])
+        return int(rng.integers(self.qualities[0], self.qualities[1] + 1))
+
+    def discard(self, norm: Norm, names: Sequence[str]) -> None:
+        """Remove the files of images that did not fall."""
+        for path in _paths(self.folder, norm, names, "jpg"):
+            path.unlink(missing_ok=True)
+
+
+def reread(paths: Sequence[Path]) -> Tensor:
+    """Read picture files as an ordinary reader does: ``(N, C, H, W)``, float in [0, 1], C of 1 (grey) or 3 (RGB)."""
+    return torch.stack([_decoded(path.read_bytes()) for path in paths])
+
+
+def _paths(folder: Path, norm: Norm, names: Sequence[str], suffix: str) -> list[Path]:
+    return [folder / norm / f"{name}.{suffix}" for name in names]
+
+
+def _levels(picture: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return a picture ``(C, H, W)`` of whole levels as ``uint8``, ``(H, W)`` or ``(H, W, 3)``."""
+    levels = (picture.detach().cpu() * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    if levels.shape[2] not in (1, 3):
+        raise ValueError(f"files hold pictures of 1 or 3 channels, not {levels.shape[2]}: leave out domains png, jpeg")
+    return levels[..., 0] if levels.shape[2] == 1 else levels
+
+
+def _file(picture: Tensor, kind: str, quality: int | None = None) -> bytes:
+    """Return a picture ``(C, H, W)`` of whole levels as the content of a file."""
+    stream = io.BytesIO()
+    options = {} if quality is None else {"quality": quality}
+    Image.fromarray(_levels(picture)).save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _decoded(content: bytes) -> Tensor:
+    """Return the picture in a file, ``(C, H, W)`` in [0, 1]."""
+    with Image.open(io.BytesIO(content)) as opened:
+        levels = np.array(opened)
+    return torch.from_numpy(levels.reshape(*levels.shape[:2], -1)).permute(2, 0, 1).to(torch.float32) / 255

@@ -1,0 +1,92 @@
+"""Prove for single pictures how far a detector can be trusted: the entry point."""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from tqdm import tqdm
+
+from advforensics import targets
+from advforensics.data import PatchStore
+from advforensics.robustness.certificate import Row, certify_linear, certify_smoothing
+from advforensics.robustness.journal import Journal
+from advforensics.robustness.unrolled import unroll
+from advforensics.sweep import select
+
+log = logging.getLogger(__name__)
+COLUMNS = ["sample_id", "group", "label", "norm", "method", "radius_levels", "correct"]
+
+
+def certify(cfg: DictConfig) -> pd.DataFrame:
+    """Write the certificates that ``conf/certify.yaml`` describes as ``certificate.csv`` into ``cfg.folder``.
+
+    By default that is the sweep's folder, and the pictures are the sweep's. What each batch gave is kept there until
+    the end; a run that was killed goes on with the batch it was at, and ends with the same table.
+
+    Args:
+        cfg: The composed config.
+
+    Returns:
+        One row for each picture, norm and method, with the certified radius in levels, 0 if nothing is proved.
+
+    Raises:
+        ValueError: If no certificate is asked for, or the detector and the store do not belong together.
+        TypeError: If linear bounds are asked for of a detector with layers that they have no rule for.
+    """
+    if not cfg.linear and not cfg.smoothing:
+        raise ValueError("certify: give norms for `linear`, or options for `smoothing`; both are empty")
+    store = PatchStore(cfg.store)
+    trained = targets.load(cfg.target, store)
+    folder = Path(cfg.folder) if cfg.folder else targets.folder(cfg.target) / "sweep"
+    chosen = select(store, trained, cfg.split, cfg.images)
+    network = unroll(trained.detector) if cfg.linear else None
+    smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
+    unfinished = _unfinished(folder, cfg, trained.sha256)
+    journal = Journal(unfinished)
+    rows: list[dict[str, Any]] = []
+    for first in tqdm(range(0, len(chosen.labels), cfg.batch_size), desc="certify", unit="batch"):
+        batch = slice(first, first + cfg.batch_size)
+        images, labels = chosen.images[batch], chosen.labels[batch]
+
+        def work(first: int = first, images: Tensor = images, labels: Tensor = labels) -> dict[str, list[list[Row]]]:
+            found: list[list[Row]] = [[] for _ in labels]
+            if network is not None:
+                found = certify_linear(trained.detector, network, images, labels, list(cfg.linear))
+            if smoothed is not None:
+                votes = certify_smoothing(smoothed, images, labels, first)
+                found = [one + other for one, other in zip(found, votes, strict=True)]
+            return {"rows": found}
+
+        for number, found in enumerate(journal.get(f"{first:06}", work)["rows"], first):
+            who = {
+                "sample_id": chosen.sample_ids[number],
+                "group": chosen.groups[number],
+                "label": int(chosen.labels[number]),
+            }
+            rows += [who | row for row in found]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    path = folder / "certificate.csv"
+    table.to_csv(path.with_suffix(".part"), index=False)
+    path.with_suffix(".part").replace(path)
+    shutil.rmtree(unfinished)
+    for (norm, method), part in table.groupby(["norm", "method"]):
+        median = part.loc[part["correct"], "radius_levels"].median()
+        log.info("%s, %s: %.1f%% right, median radius %.4g levels", norm, method, 100 * part["correct"].mean(), median)
+    return table
+
+
+def _unfinished(folder: Path, cfg: DictConfig, sha256: str) -> Path:
+    """Return the folder for finished batches; another config or detector gets another folder."""
+    identity = OmegaConf.to_yaml(cfg, resolve=True) + sha256
+    unfinished = folder / f"uncertified-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    for other in folder.glob("uncertified-*"):
+        if other != unfinished:
+            shutil.rmtree(other)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    return unfinished

@@ -1,0 +1,253 @@
+"""A cascade: attacks in order, over ascending radii, on what still stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from advforensics.attacks.ascent import Ascent
+from advforensics.attacks.deliver import Domain
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.losses import margins
+from advforensics.attacks.minimum import MinimumNorm
+from advforensics.attacks.steps import FixedStep
+from advforensics.attacks.threat import LEVEL, Norm, distances, size
+from advforensics.cost import counted
+from advforensics.robustness.journal import Outcome
+
+if TYPE_CHECKING:
+    from advforensics.robustness.engine import Engine
+
+AnyAttack = Attack | Ascent | MinimumNorm
+CLEAN = "clean"  # what an image that was wrong from the start fell to
+DELIVERED = "8bit"  # what an image fell to that fell to a picture of whole levels
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The images a sweep attacks.
+
+    Attributes:
+        images: ``(N, C, H, W)``, float in [0, 1], whole levels.
+        labels: ``(N,)``.
+        sample_ids: Patch ids, length N.
+        groups: Content hashes of the photographs they were cut from, length N.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sample_ids: Sequence[str]
+    groups: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep in one norm and domain gives.
+
+    Attributes:
+        rows: The rows of the sample table, without the run facts.
+        costs: One row per attack and radius: how many images were ``attacked``, images put ``forward`` and
+            ``backward`` through the detector, and ``seconds``.
+        felled: The picture that felled each image, ``(N, C, H, W)``.
+        fell_at: At which radius per pixel value, in [0, 1], ``(N,)``; infinite where the image stands or was wrong
+            from the start.
+    """
+
+    rows: pd.DataFrame
+    costs: pd.DataFrame
+    felled: Tensor
+    fell_at: Tensor
+
+
+class Cascade:
+    """One norm and domain: every image's best picture so far, and which images still stand.
+
+    Args:
+        engine: Whose detector and targets, radii, batches, seed and journal these are.
+        attacks: From cheap to strong.
+        domain: What is delivered and judged.
+        delivered: See `Engine.run`.
+    """
+
+    def __init__(self, engine: "Engine", attacks: Sequence[AnyAttack], domain: Domain, delivered: Swept | None) -> None:
+        self.engine, self.attacks, self.domain, self.delivered = engine, attacks, domain, delivered
+        self.detector, self.targets = engine.detector, engine.targets
+        self.images, self.labels = engine.targets.images, engine.targets.labels
+        self.norm: Norm = attacks[0].norm
+        self.wanted: int | None = getattr(attacks[0], "wanted", None)
+        self.candidates = self.images.clone()  # what attacks have found, before delivery
+        self.pictures = self.images.clone()  # as judged
+        self.fell_to = np.full(len(self.images), "", dtype=object)
+        self.fell_at = torch.full((len(self.images),), torch.inf)
+        self.rows: list[pd.DataFrame] = []
+        self.costs: list[dict[str, object]] = []
+        everyone = torch.arange(len(self.images))
+        clean = [self._judged(chosen, self.images[chosen], 0.0) for chosen in everyone.split(engine.batch_size)]
+        self.logits = torch.cat([logits for _, logits in clean])
+        self.pictures = torch.cat([pictures for pictures, _ in clean])
+        self.lead = self._lead(self.logits, self.labels)
+        self.standing = (self.lead > 0) & (self.labels != (-1 if self.wanted is None else self.wanted))
+        self.fell_to[(self.lead <= 0).numpy()] = CLEAN
+
+    def run(self) -> Swept:
+        """Run it."""
+        nearest = {attack.name: self._nearest(attack) for attack in self.attacks if isinstance(attack, MinimumNorm)}
+        total = len(self.engine.eps_levels) * len(self.attacks)
+        with tqdm(total=total, desc=f"{self.norm} {self.domain.name}", unit="point", disable=None) as progress:
+            for eps_levels in self.engine.eps_levels:
+                # Below one level of L∞ the picture itself is the only one of whole levels in the ball.
+                idle = eps_levels == 0 or (self.domain.name != "float" and self.norm == "linf" and eps_levels < 1)
+                for attack in self.attacks:
+                    if isinstance(attack, MinimumNorm):
+                        self._fall(attack.name, *nearest[attack.name], eps_levels)
+                    elif not idle:
+                        self._attack(attack, eps_levels)
+                    self._tell(attack.name, attack.knowledge, eps_levels)
+                    progress.update()
+                if self.delivered is not None:
+                    name = DELIVERED if self.wanted is None else f"{DELIVERED}_wanted"
+                    self._fall(name, self.delivered.felled, self.delivered.fell_at, eps_levels)
+                    self._tell(name, "white box", eps_levels)
+        stood = [self.targets.sample_ids[index] for index in self.fell_at.isinf().nonzero().flatten().tolist()]
+        self.domain.discard(self.norm, stood)
+        return Swept(pd.concat(self.rows, ignore_index=True), pd.DataFrame(self.costs), self.pictures, self.fell_at)
+
+    def _nearest(self, attack: MinimumNorm) -> tuple[Tensor, Tensor]:
+        """Run a minimum-norm attack on what stands; return its pictures and how far they are, ``(N,)``."""
+        pictures, distance = self.images.clone(), torch.full((len(self.images),), torch.inf)
+        for number, chosen in enumerate(self._standing()):
+
+            def work(chosen: Tensor = chosen) -> Outcome:
+                with counted(self.detector) as cost:
+                    found = attack(self.detector, self.images[chosen], self.labels[chosen])
+                return {"pictures": found, **vars(cost)}
+
+            outcome = self.engine.journal.get(f"{self.norm}-{self.domain.name}/{attack.name}-{number}", work)
+            pictures[chosen] = outcome["pictures"]
+            length = size(self.norm, outcome["pictures"] - self.images[chosen]).flatten()
+            distance[chosen] = torch.where(length > 0, length, torch.inf)
+            self._count(attack.name, 0.0, len(chosen), outcome)
+        self.candidates = pictures.clone()
+        return pictures, distance
+
+    def _fall(self, name: str, pictures: Tensor, distance: Tensor, eps_levels: float) -> None:
+        """Let the images fall for which a wrong picture is known within a radius."""
+        for chosen in self._standing():
+            chosen = chosen[distance[chosen] <= eps_levels * LEVEL]
+            if len(chosen):
+                judged, logits = self._judged(chosen, pictures[chosen], eps_levels * LEVEL)
+                self._take(name, chosen, pictures[chosen], judged, logits, eps_levels)
+
+    def _attack(self, attack: Attack | Ascent, eps_levels: float) -> None:
+        """Run an attack at a radius on what stands."""
+        eps = eps_levels * LEVEL
+        for number, chosen in enumerate(self._standing()):
+
+            def work(chosen: Tensor = chosen, number: int = number) -> Outcome:
+                seed = np.random.SeedSequence([self.engine.seed, round(eps_levels * 1e6), number]).generate_state(1)[0]
+                torch.manual_seed(int(seed))
+                with counted(self.detector) as cost:
+                    candidates = self._find(attack, chosen, eps)
+                    pictures, logits = self._judged(chosen, candidates, eps)
+                return {"candidates": candidates, "pictures": pictures, "logits": logits, **vars(cost)}
+
+            name = f"{self.norm}-{self.domain.name}/{eps_levels:g}-{attack.name}-{number}"
+            outcome = self.engine.journal.get(name, work)
+            found = outcome["candidates"], outcome["pictures"], outcome["logits"]
+            self._take(attack.name, chosen, *found, eps_levels)
+            self._count(attack.name, eps_levels, len(chosen), outcome)
+
+    def _find(self, attack: Attack | Ascent, chosen: Tensor, eps: float) -> Tensor:
+        images, labels = self.images[chosen], self.labels[chosen]
+        if isinstance(attack, Attack):
+            return attack(self.detector, images, labels, eps)
+        # One quality at which an image falls says little about the next, and an adaptive step takes the draws for
+        # oscillation.
+        noisy: dict[str, Any] = {"leave": False, "step_rule": FixedStep} if self.domain.name == "jpeg" else {}
+        change = self.candidates[chosen] - images
+        length = size(self.norm, change)
+        start = images + change * (eps / length.clamp_min(1e-12)) if (length > 0).any() else None
+        return attack(
+            self.detector,
+            images,
+            labels,
+            eps,
+            start=start,
+            deliver=lambda candidates, rows: self.domain.deliver(self.norm, eps, images[rows], candidates),
+            **noisy,
+        )
+
+    def _judged(self, chosen: Tensor, candidates: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Return what is delivered of candidates in the end, and its logits."""
+        names = [self.targets.sample_ids[index] for index in chosen.tolist()]
+        pictures = self.domain.final(
+            self.norm, eps, self.images[chosen], candidates, self.detector, self.labels[chosen], names, self.wanted
+        )
+        with torch.no_grad():
+            return pictures, self.detector(pictures)
+
+    def _take(
+        self, name: str, chosen: Tensor, candidates: Tensor, pictures: Tensor, logits: Tensor, eps_levels: float
+    ) -> None:
+        """Keep pictures of standing images where they are better than what was known."""
+        lead = self._lead(logits, self.labels[chosen])
+        better = lead < self.lead[chosen]
+        rows = chosen[better]
+        self.candidates[rows], self.pictures[rows] = candidates[better], pictures[better]
+        self.logits[rows], self.lead[rows] = logits[better], lead[better]
+        fallen = chosen[better & (lead <= 0)]
+        self.standing[fallen] = False
+        self.fell_to[fallen.numpy()] = name
+        self.fell_at[fallen] = eps_levels * LEVEL
+
+    def _lead(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return by how much an image is away from falling, ``(n,)``; at 0 or less it has fallen."""
+        if self.wanted is None:
+            lead, fallen = margins(logits, labels), logits.argmax(dim=1) != labels
+        else:
+            wanted = torch.full_like(labels, self.wanted)
+            lead, fallen = -margins(logits, wanted), logits.argmax(dim=1) == wanted
+        # A tie is what argmax says it is, and so is a lead that is no number.
+        return torch.where(fallen, lead.nan_to_num(0).clamp_max(0), lead.nan_to_num(1).clamp_min(1e-30))
+
+    def _standing(self) -> Sequence[Tensor]:
+        """Return the indices of what stands, in batches."""
+        chosen = self.standing.nonzero().flatten()
+        return chosen.split(self.engine.batch_size) if len(chosen) else ()
+
+    def _count(self, attack: str, eps_levels: float, attacked: int, outcome: Outcome) -> None:
+        cost = {name: outcome[name] for name in ("forward", "backward", "seconds")}
+        point = {"norm": self.norm, "domain": self.domain.name, "attack": attack, "eps_levels": eps_levels}
+        self.costs.append({**point, "attacked": attacked, **cost})
+
+    def _tell(self, attack: str, knowledge: str, eps_levels: float) -> None:
+        """Add the rows of a point."""
+        linf, l2 = distances(self.images, self.pictures)
+        self.rows.append(
+            pd.DataFrame(
+                {
+                    "sample_id": self.targets.sample_ids,
+                    "group": self.targets.groups,
+                    "label": self.labels.numpy(),
+                    "attack": attack,
+                    "knowledge": knowledge,
+                    "norm": self.norm,
+                    "eps_levels": eps_levels,
+                    "domain": self.domain.name,
+                    "predicted": self.logits.argmax(dim=1).numpy(),
+                    "correct": (self.logits.argmax(dim=1) == self.labels).numpy(),
+                    "fell_to": self.fell_to.copy(),
+                    "margin": margins(self.logits, self.labels).numpy(),
+                    "score": 1 - F.softmax(self.logits, dim=1)[:, 0].numpy(),
+                    "linf_levels": (linf / LEVEL).numpy(),
+                    "rms_levels": (size("l2", self.pictures - self.images).flatten() / LEVEL).numpy(),
+                    "l2": l2.numpy(),
+                }
+            )
+        )

@@ -1,0 +1,38 @@
+"""What a sweep has done so far, on disk: a sweep that is killed at any moment goes on with the batch it was at."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Outcome = Mapping[str, Any]  # tensors, numbers and text
+
+
+class Journal:
+    """Keeps the outcome of every batch, so that it is worked out once.
+
+    Args:
+        folder: Where; ``None`` to keep nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def get(self, name: str, work: Callable[[], Outcome]) -> Outcome:
+        """Return the outcome kept under a name, or work it out and keep it.
+
+        Args:
+            name: Of the batch, fit for a path; it must say all that tells this batch from others.
+            work: Works it out; from the same state it must give the same outcome.
+        """
+        if self.folder is None:
+            return work()
+        path = self.folder / f"{name}.pt"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(".unfinished")
+            torch.save(work(), unfinished)
+            unfinished.replace(path)
+        outcome: Outcome = torch.load(path, weights_only=True)
+        return outcome

@@ -1,0 +1,148 @@
+"""The numbers of a report: tables as text, and the headline for ``dvc metrics``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from advforensics import style
+from advforensics.findings import percent, point, points, significance, told_apart
+from advforensics.robustness.cube import WORST
+from advforensics.robustness.radii import ALL
+from advforensics.swept import Swept
+
+
+def headline(
+    table: pd.DataFrame, radii: pd.DataFrame, fired: Mapping[str, Sequence[str]], eps_levels: float
+) -> dict[str, Any]:
+    """Return the numbers that ``dvc metrics`` compares, by defense.
+
+    Clean and robust accuracy, float and 8-bit; the area under the curve; how many alarms fired.
+
+    Args:
+        table: From :func:`~advforensics.robustness.curves.curves`.
+        radii: From :func:`~advforensics.robustness.radii.radii`.
+        fired: Names of the alarms that fired, by defense.
+        eps_levels: Radius in levels.
+    """
+    chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == "linf")]
+    return {
+        str(defense): {
+            "clean": round(point(rows, domain="float", eps_levels=0.0).estimate, 4),
+            **{
+                f"robust_{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
+                for domain, eps in (("float", eps_levels), ("float", 1.0), ("8bit", 1.0))
+                if not (row := rows[(rows["domain"] == domain) & (rows["eps_levels"] == eps)]).empty
+            },
+            "area": round(_area(radii, str(defense)).estimate, 4),
+            "alarms": len(fired[str(defense)]),
+        }
+        for defense, rows in chosen.groupby("defense")
+    }
+
+
+def accuracies(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per defense, clean and robust accuracy in L∞ as text with intervals.
+
+    Args:
+        table: From :func:`~advforensics.robustness.curves.curves`.
+    """
+    worst = table[(table["attack"] == WORST) & (table["norm"] == "linf")]
+    rows = []
+    for defense, of_defense in worst.groupby("defense", sort=False):
+        clean = of_defense[(of_defense["eps_levels"] == 0) & (of_defense["domain"] == "float")]
+        row = {
+            "defense": str(defense),
+            "clean accuracy": percent(point(clean, metric="accuracy")),
+            "clean, balanced": percent(point(clean, metric="balanced_accuracy")),
+            "most frequent answer": percent(point(clean, metric="clean_prediction_share")),
+        }
+        for domain in ("float", "8bit", "png", "jpeg"):
+            curve = of_defense[(of_defense["domain"] == domain) & (of_defense["metric"] == "accuracy")]
+            least = 0.25 if domain == "float" else 1.0  # below 1 level whole levels leave the picture as it is
+            for at in curve[curve["eps_levels"].between(least, 2)].sort_values("eps_levels").itertuples():
+                row[f"{domain}, ε {at.eps_levels:g}"] = percent(at)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def trust(table: pd.DataFrame, radii: pd.DataFrame, detectors: Sequence[Swept], eps_levels: float) -> pd.DataFrame:
+    """Return one row per defense: the curve in a number or two, what passes as pristine, and what it all cost, as text.
+
+    Args:
+        table: From :func:`~advforensics.robustness.curves.curves`.
+        radii: From :func:`~advforensics.robustness.radii.radii`.
+        detectors: What trainings and sweeps have left.
+        eps_levels: Radius in levels.
+    """
+    rows = []
+    for defense in table["defense"].unique():
+        own = [detector for detector in detectors if detector.defense == defense]
+        at = {"defense": defense, "norm": "linf", "domain": "float"}
+        area, median = _area(radii, defense), point(radii, metric="median_radius_levels", label=ALL, **at)
+        passes = point(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **at)
+        training = pd.DataFrame([detector.training for detector in own]).mean(numeric_only=True)
+        sweep = pd.concat([detector.costs() for detector in own])[["seconds", "forward", "backward"]].sum() / len(own)
+        rows.append(
+            {
+                "defense": defense,
+                f"area under the curve, ε 0 to {area.range_levels:g}": percent(area),
+                "median radius, levels": _levels(median),
+                f"passes as pristine, ε {eps_levels:g}": percent(passes),
+                "training": _cost(*training[["train_seconds", "train_forward_images", "train_backward_images"]]),
+                "sweep": _cost(*sweep),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def medians(radii: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the median robust radius in float L∞ by class (rows) and defense (columns), as text with intervals.
+
+    Args:
+        radii: From :func:`~advforensics.robustness.radii.radii`.
+        classes: Class names by label.
+    """
+    rows = radii[(radii["metric"] == "median_radius_levels") & (radii["norm"] == "linf") & (radii["domain"] == "float")]
+    text = rows.assign(text=[_levels(row) for row in rows.itertuples(index=False)])
+    table = text.pivot_table(index="label", columns="defense", values="text", aggfunc="first", sort=False)
+    table = table.reindex([*range(len(classes)), ALL])
+    table.insert(0, "class", [{**dict(enumerate(classes)), ALL: "all"}[label] for label in table.index])
+    return table
+
+
+def pairs(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return the comparisons as text, one row each.
+
+    Args:
+        compared: From :func:`~advforensics.robustness.comparisons.comparisons`.
+    """
+    rows: list[Any] = list(compared.itertuples(index=False))
+    return pd.DataFrame(
+        [
+            {
+                "where": f"{style.DOMAINS[row.domain]}, ε {row.eps_levels:g}" if row.eps_levels else "clean pictures",
+                "first": row.first,
+                "second": row.second,
+                "first less second": points(row),
+                "p": significance(row.p),
+                "p, Holm": significance(row.p_holm),
+                "so": "first is better" if told_apart(row) else "not told apart",
+            }
+            for row in rows
+        ]
+    )
+
+
+def _area(radii: pd.DataFrame, defense: str) -> Any:
+    return point(radii, defense=defense, metric="area", norm="linf", domain="float")
+
+
+def _levels(row: Any) -> str:
+    """Write a median radius and its interval in levels; at the end of what was swept it is that or more."""
+    least = "≥ " if row.estimate >= row.range_levels else ""
+    return f"{least}{row.estimate:.2g} [{row.low:.2g}, {row.high:.2g}]"
+
+
+def _cost(seconds: float, forward: float, backward: float) -> str:
+    return f"{seconds:,.0f} s, {forward / 1e3:,.0f}k images forward, {backward / 1e3:,.0f}k back"

@@ -1,0 +1,49 @@
+"""What training and sweep have left of a detector."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from advforensics.robustness import alarms
+from advforensics.robustness.alarms import Alarm
+
+
+class Swept:
+    """One trained and swept detector.
+
+    Args:
+        folder: With ``metrics.json`` and ``training.csv`` of the training, and ``sweep/``.
+        defense: Its defense.
+        seed: Its training seed.
+    """
+
+    def __init__(self, folder: Path, defense: str, seed: int) -> None:
+        self.folder, self.defense, self.seed = folder, defense, seed
+        self.training: dict[str, float] = json.loads((folder / "metrics.json").read_text())
+
+    @property
+    def gallery(self) -> Path:
+        """Examples of attacked pictures."""
+        return self.folder / "sweep" / "gallery.png"
+
+    def course(self) -> pd.DataFrame:
+        """Return the course of its training, one row per epoch."""
+        return self._mine(pd.read_csv(self.folder / "training.csv"))
+
+    def costs(self) -> pd.DataFrame:
+        """Return what its sweep cost, one row per norm, domain, attack and radius."""
+        return self._mine(pd.read_csv(self.folder / "sweep" / "costs.csv"))
+
+    def verdict(self) -> list[Alarm] | None:
+        """Return what its sweep says against itself; ``None`` if it was not asked."""
+        path = self.folder / "sweep" / "alarms.csv"
+        return alarms.read(path) if path.exists() else None
+
+    def certificate(self) -> pd.DataFrame | None:
+        """Return the radii up to which its answers are proven, by image; ``None`` if it was not certified."""
+        path = self.folder / "sweep" / "certificate.csv"
+        return self._mine(pd.read_csv(path, dtype={"sample_id": str, "group": str})) if path.exists() else None
+
+    def _mine(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(defense=self.defense, seed=self.seed)

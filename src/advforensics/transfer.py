@@ -1,0 +1,237 @@
+"""Pictures made on one detector, tried on another, for every pair: the entry point.
+
+Whether attacks transfer decides how much it helps a defender to keep a detector secret. Barni, Kallas, Nowroozi &
+Tondi 2019 (arXiv 1811.01629) report that attacks on image-forensic detectors seldom do. A forensic trace is fragile,
+though, and any change of a picture may wipe it out; so beside the surrogates stands a control that attacks nothing,
+random signs of the same size. What the control does not explain is transfer.
+"""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.losses import margins
+from advforensics.attacks.threat import LEVEL, Norm, distances, project, to_8bit
+from advforensics.checkpoint import Trained, load_checkpoint
+from advforensics.data import PatchStore
+from advforensics.robustness.engine import Targets
+from advforensics.robustness.intervals import Bootstrap
+from advforensics.sweep import select
+
+log = logging.getLogger(__name__)
+
+CONTROL = "random signs"
+DOMAINS = ("float", "8bit")
+
+
+class RandomSigns:
+    """Changes every pixel value by ε, up or down by chance: what a detector loses to a change of that size alone.
+
+    Args:
+        norm: Norm of the ball; on the corners of the L∞ ball, which lie on the border of the L2 ball too.
+    """
+
+    name = CONTROL
+
+    def __init__(self, norm: Norm) -> None:
+        self.norm: Norm = norm
+
+    def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        """Return the pictures, ``(N, C, H, W)``; arguments as an attack's."""
+        signs = 2.0 * torch.randint(2, images.shape).to(images) - 1
+        return project(self.norm, eps, images, images + eps * signs)
+
+
+def transfer(cfg: DictConfig) -> pd.DataFrame:
+    """Try what ``conf/transfer.yaml`` describes: attack each detector, and judge the pictures by all of them.
+
+    Writes ``transfer.parquet``, one row per surrogate, target, image, radius and domain, and ``transfer.csv``, what
+    :func:`matrix` returns, into ``cfg.folder``, and logs both as one MLflow run. The rows of each finished surrogate
+    are kept until the end; a run that was killed goes on with the surrogate it was at.
+
+    Args:
+        cfg: The composed config.
+
+    Returns:
+        What :func:`matrix` returns.
+
+    Raises:
+        ValueError: If there are fewer than two detectors, two of one name, or one of another task or patch store.
+        FileNotFoundError: If a checkpoint or the store is missing.
+    """
+    folder = Path(cfg.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    detectors = _load(_paths(cfg.checkpoints))
+    for trained in detectors.values():
+        targets = select(PatchStore(cfg.store), trained, cfg.split, cfg.images)  # the same of each, or it raises
+    task = next(iter(detectors.values())).facts()["task"]
+    attack: Attack = instantiate(cfg.attack)
+    attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
+    with instantiate(cfg.tracking).run(f"transfer-{task}", cfg) as run:
+        unfinished = _unfinished(folder, cfg, detectors)
+        clean = {
+            name: _judged(trained.detector, targets.images, targets, cfg.batch_size)
+            for name, trained in detectors.items()
+        }
+        parts = []
+        for number, (surrogate, made_by) in enumerate(attacks.items()):
+            path = unfinished / f"{number}.parquet"
+            if not path.is_file():
+                rows = _attacked(surrogate, made_by, detectors, targets, clean, cfg).assign(task=task)
+                rows.to_parquet(path.with_suffix(".part"), index=False)
+                path.with_suffix(".part").replace(path)
+                log.info("%s: %d of %d surrogates", surrogate, number + 1, len(attacks))
+            parts.append(pd.read_parquet(path))
+        samples = pd.concat(parts, ignore_index=True)
+        samples.to_parquet(folder / "transfer.parquet", index=False)
+        table = matrix(samples)
+        table.to_csv(folder / "transfer.csv", index=False)
+        crossed = table[(table["surrogate"] != table["target"]) & (table["surrogate"] != CONTROL)]
+        for (metric, domain), points in crossed.groupby(["metric", "domain"]):
+            run.curve(f"{metric}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
+        for file in ("transfer.parquet", "transfer.csv"):
+            run.table(folder / file)
+        shutil.rmtree(unfinished)
+    return table
+
+
+def matrix(samples: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Score every pair of surrogate and target at every radius in every domain.
+
+    The metrics, as fractions:
+
+    - ``robust_accuracy``: of the target, over all images; an image it gets wrong when clean counts as wrong.
+    - ``transfer_success``: of the images that surrogate and target both get right when clean, the share that the
+      target gets wrong now. With the control as surrogate: of those that the target gets right.
+    - ``transfer_excess``: by how much that share exceeds what the control does to the same images; paired.
+
+    Args:
+        samples: What :func:`transfer` writes as ``transfer.parquet``.
+        resamples: Of the bootstrap over photographs; see `Bootstrap`.
+        seed: Of the bootstrap.
+
+    Returns:
+        Columns ``surrogate``, ``target``, ``eps_levels``, ``domain``, ``metric``, ``estimate``, the 95% limits ``low``
+        and ``high``, and on how many ``images`` and ``photographs`` it rests.
+    """
+    samples = samples.sort_values("sample_id", kind="stable")
+    cells = dict(list(samples.groupby(["surrogate", "target", "eps_levels", "domain"])))
+    clean = {
+        (target, domain): cells[CONTROL, target, 0.0, domain]["correct"].to_numpy() for _, target, _, domain in cells
+    }
+    groups = cells[next(iter(cells))]["group"].to_numpy()
+    bootstrap = Bootstrap(groups, resamples=resamples, seed=seed)
+    found = []
+    for (surrogate, target, eps_levels, domain), rows in cells.items():
+        right = clean[target, domain]
+        both = right & clean.get((surrogate, domain), right)
+        correct = rows["correct"].to_numpy()
+        turned = both & ~correct
+        scores = {
+            "robust_accuracy": (correct & right, np.ones_like(right)),
+            "transfer_success": (turned, both),
+        }
+        if surrogate != CONTROL:
+            by_control = both & ~cells[CONTROL, target, eps_levels, domain]["correct"].to_numpy()
+            scores["transfer_excess"] = (turned.astype(int) - by_control.astype(int), both)
+        key = {"surrogate": surrogate, "target": target, "eps_levels": eps_levels, "domain": domain}
+        for metric, (numerator, denominator) in scores.items():
+            interval = bootstrap.ratio(numerator, denominator).interval()
+            rests_on = {"images": int(denominator.sum()), "photographs": len(set(groups[denominator.astype(bool)]))}
+            found.append({**key, "metric": metric, **vars(interval), **rests_on})
+    return pd.DataFrame(found)
+
+
+def _paths(checkpoints: str | Sequence[str]) -> list[Path]:
+    if not isinstance(checkpoints, str):
+        return [Path(path) for path in checkpoints]
+    return sorted(Path(checkpoints).rglob("checkpoint.pt"))
+
+
+def _load(paths: Sequence[Path]) -> dict[str, Trained]:
+    """Return detectors by name, ``DETECTOR-DEFENSE-SEED``."""
+    detectors: dict[str, Trained] = {}
+    for path in paths:
+        trained = load_checkpoint(path)
+        facts = trained.facts()
+        name = f"{facts['detector']}-{facts['defense']}-{facts['seed']}"
+        if name in detectors:
+            raise ValueError(f"checkpoints: {path} is a second {name}; leave one out")
+        detectors[name] = trained
+    if len(detectors) < 2:
+        raise ValueError(f"checkpoints: transfer takes two detectors or more, got {list(map(str, paths))}")
+    if len(tasks := {trained.facts()["task"] for trained in detectors.values()}) > 1:
+        raise ValueError(f"checkpoints: the detectors were trained for different tasks, {sorted(tasks)}")
+    return detectors
+
+
+def _attacked(
+    surrogate: str,
+    attack: Attack | RandomSigns,
+    detectors: Mapping[str, Trained],
+    targets: Targets,
+    clean: Mapping[str, pd.DataFrame],
+    cfg: DictConfig,
+) -> pd.DataFrame:
+    """Return the rows of one surrogate: target x radius x domain x image."""
+    # The control asks no detector anything.
+    source = detectors[surrogate].detector if surrogate != CONTROL else nn.Identity()
+    parts = []
+    for eps_levels in sorted({0.0, *map(float, cfg.eps_levels)}):
+        eps = eps_levels * LEVEL
+        batches = []
+        for number, images in enumerate(targets.images.split(cfg.batch_size)):
+            stream = np.random.SeedSequence([cfg.seed, round(eps_levels * 1e6), number])
+            torch.manual_seed(int(stream.generate_state(1)[0]))
+            labels = targets.labels.split(cfg.batch_size)[number]
+            batches.append(attack(source, images, labels, eps) if eps else images)
+        made = torch.cat(batches)
+        pictures = {"float": made, "8bit": to_8bit(attack.norm, eps, targets.images, made)}
+        for domain, (target, trained) in product(DOMAINS, detectors.items()):
+            untouched = torch.equal(pictures[domain], targets.images)
+            rows = clean[target] if untouched else _judged(trained.detector, pictures[domain], targets, cfg.batch_size)
+            parts.append(rows.assign(target=target, eps_levels=eps_levels, domain=domain))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(surrogate=surrogate, attack=attack.name, norm=attack.norm, knowledge="transfer")
+
+
+def _judged(detector: nn.Module, pictures: Tensor, targets: Targets, batch_size: int) -> pd.DataFrame:
+    with torch.no_grad():
+        logits = torch.cat([detector(batch) for batch in pictures.split(batch_size)])
+    predicted = logits.argmax(dim=1)
+    linf, l2 = distances(targets.images, pictures)
+    return pd.DataFrame(
+        {
+            "sample_id": targets.sample_ids,
+            "group": targets.groups,
+            "label": targets.labels.numpy(),
+            "predicted": predicted.numpy(),
+            "correct": (predicted == targets.labels).numpy(),
+            "margin": margins(logits, targets.labels).numpy(),
+            "score": 1 - logits.softmax(dim=1)[:, 0].numpy(),
+            "linf_levels": (linf / LEVEL).numpy(),
+            "l2": l2.numpy(),
+        }
+    )
+
+
+def _unfinished(folder: Path, cfg: DictConfig, detectors: Mapping[str, Trained]) -> Path:
+    """Return the folder for rows of finished surrogates; another config or checkpoint gets another folder."""
+    identity = OmegaConf.to_yaml(cfg, resolve=True) + "".join(trained.sha256 for trained in detectors.values())
+    unfinished = folder / f"unfinished-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    for other in folder.glob("unfinished-*"):
+        if other != unfinished:
+            shutil.rmtree(other)
+    unfinished.mkdir(exist_ok=True)
+    return unfinished

@@ -1,0 +1,28 @@
+"""The fast filter is torch's convolution, and so are its derivatives of first and second order."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from advforensics.detectors.filtering import filter2d
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(1, 4), (3, 2)])
+def test_filtering_is_a_convolution(channels: int, filters: int) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, channels, 9, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(channels * filters, 1, 3, 5, dtype=torch.float64)
+
+    def filtered(images: Tensor) -> Tensor:
+        return filter2d(images, weight, channels)
+
+    assert torch.equal(filtered(images), F.conv2d(images, weight, groups=channels))
+    assert torch.autograd.gradcheck(filtered, (images,))
+    assert torch.autograd.gradgradcheck(filtered, (images,))
+
+
+def test_weights_that_learn_get_their_gradient() -> None:
+    images = torch.rand(2, 1, 9, 9, dtype=torch.float64)
+    weight = torch.rand(4, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda weight: filter2d(images, weight, 1), (weight,))

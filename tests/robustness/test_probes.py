@@ -1,0 +1,137 @@
+"""Probes catch detectors that only look robust, each by the alarm that fits, and leave honest ones alone."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+from broken import BROKEN, Altered, penalised_step, pictures, trained
+from torch import Tensor, nn
+
+from advforensics.robustness.alarms import Alarm, from_samples
+from advforensics.robustness.probes import IMAGES, probe
+
+WRAPPED = sorted(name for name, broken in BROKEN.items() if broken.train is trained)
+
+
+@dataclass(frozen=True)
+class Case:
+    detector: nn.Module
+    images: Tensor
+    labels: Tensor
+
+
+@pytest.fixture(scope="module")
+def honest() -> Case:
+    return Case(trained(*pictures(256, 3, 0), 0, steps=100), *pictures(24, 3, 1))
+
+
+@pytest.fixture(scope="module")
+def verdict(honest: Case) -> list[Alarm]:
+    return probe(honest.detector, honest.images, honest.labels)
+
+
+def fired(alarms: list[Alarm]) -> set[str]:
+    return {alarm.name for alarm in alarms if alarm.fired}
+
+
+def told_by_clean_answers(case: Case) -> set[str]:
+    """Return which alarms fire on a sample table that holds clean pictures only."""
+    with torch.no_grad():
+        predicted = case.detector(case.images).argmax(dim=1).numpy()
+    names = [f"s{number}" for number in range(len(predicted))]
+    rows = pd.DataFrame({"sample_id": names, "group": names, "label": case.labels.numpy(), "predicted": predicted})
+    rows = rows.assign(correct=rows["predicted"] == rows["label"], attack="none", knowledge="white box", fell_to="")
+    rows = rows.assign(norm="linf", domain="float", eps_levels=0.0, linf_levels=0.0, l2=0.0, defense="it", seed=0)
+    return fired(from_samples(rows, case.images[0].numel()))
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_broken_detector_is_caught_by_an_alarm_that_fits(name: str, honest: Case) -> None:
+    broken = BROKEN[name].wrap(deepcopy(honest.detector))
+    assert fired(probe(broken, honest.images[:12], honest.labels[:12])) & BROKEN[name].alarms
+
+
+def test_a_detector_that_a_penalty_made_collapse_is_caught() -> None:
+    step = partial(penalised_step, weight=300.0)
+    detector = trained(*pictures(256, 2, 0), 0, step, steps=50, warm_up=0)
+    assert "collapsed" in told_by_clean_answers(Case(detector, *pictures(96, 2, 1)))
+
+
+def test_a_detector_that_overfitted_to_fgsm_is_caught() -> None:
+    detector = BROKEN["fgsm_overfitted"].make(*pictures(384, 2, 0), 0)
+    assert "fgsm_overfitted" in fired(probe(detector, *pictures(64, 2, 1)))
+
+
+def test_an_honest_detector_is_left_alone(honest: Case, verdict: list[Alarm]) -> None:
+    assert fired(verdict) == set()
+    assert "collapsed" not in told_by_clean_answers(honest)
+    assert len({alarm.name for alarm in verdict}) == len(verdict)
+    assert all(alarm.evidence and alarm.advice for alarm in verdict)
+
+
+@pytest.mark.parametrize(
+    "after", [lambda logits: logits.log_softmax(dim=1), lambda logits: 4 * logits], ids=["log_softmax", "confident"]
+)
+def test_how_logits_are_scaled_or_shifted_raises_no_alarm(after: Callable[[Tensor], Tensor], honest: Case) -> None:
+    assert fired(probe(Altered(honest.detector, after=after), honest.images[:12], honest.labels[:12])) == set()
+
+
+def test_an_honest_detector_is_left_alone_under_l2(honest: Case) -> None:
+    assert fired(probe(honest.detector, honest.images[:12], honest.labels[:12], norm="l2")) == set()
+
+
+def test_a_detector_handed_over_in_training_mode_is_judged_in_evaluation_mode(
+    honest: Case, verdict: list[Alarm]
+) -> None:
+    detector = deepcopy(honest.detector).train()
+    assert fired(probe(detector, honest.images[:6], honest.labels[:6])) == fired(verdict) == set()
+    assert all(module.training for module in detector.modules())
+
+
+def test_probing_leaves_weights_as_they_were(honest: Case) -> None:
+    before = {name: value.clone() for name, value in honest.detector.state_dict().items()}
+    probe(honest.detector, honest.images[:4], honest.labels[:4])
+    after = honest.detector.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(parameter.requires_grad for parameter in honest.detector.parameters())
+
+
+def test_no_more_images_are_looked_at_than_promised(honest: Case) -> None:
+    seen: list[int] = []
+
+    def count(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.detach()  # what follows from that is not probed, so the passes can be counted
+
+    images = honest.images.repeat(6, 1, 1, 1)
+    probe(Altered(honest.detector, before=count), images, honest.labels.repeat(6))
+    assert len(images) > IMAGES
+    assert sum(seen) < 5 * IMAGES
+
+
+def test_labels_beyond_the_logits_are_an_alarm(honest: Case) -> None:
+    assert "too_few_logits" in fired(probe(honest.detector, honest.images, honest.labels + 1))
+
+
+@pytest.mark.parametrize(("when_attacked", "alarm"), [(False, "forward_fails"), (True, "attack_fails")])
+def test_a_detector_that_refuses_some_pictures_is_an_alarm(when_attacked: bool, alarm: str, honest: Case) -> None:
+    def refuse(images: Tensor) -> Tensor:
+        whole = bool(((images * 255).round() - images * 255).abs().amax() < 1e-3)
+        if not whole and images.requires_grad == when_attacked:
+            raise OverflowError("not a picture of whole levels")
+        return images
+
+    alarms = probe(Altered(honest.detector, before=refuse), honest.images[:6], honest.labels[:6])
+    assert fired(alarms) == {alarm}
+    assert "OverflowError: not a picture of whole levels" in alarms[-1].evidence
+
+
+def test_images_and_labels_are_needed(honest: Case) -> None:
+    with pytest.raises(ValueError, match="a label for each"):
+        probe(honest.detector, honest.images, honest.labels[:3])
+    with pytest.raises(ValueError, match="images"):
+        probe(honest.detector, honest.images[:0], honest.labels[:0])

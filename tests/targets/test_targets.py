@@ -1,0 +1,334 @@
+"""Any detector becomes a target: it gives the logits it gave before, or is refused with a reason."""
+
+import hashlib
+import logging
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchattacks
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from toys import TINY_DETECTOR, Compose, random_images, toy_task
+
+from advforensics import targets
+from advforensics.attacks.gateway import Attack, attackable
+from advforensics.checkpoint import build_detector, save_checkpoint
+from advforensics.cli import config_dir
+from advforensics.data import PatchStore
+from advforensics.targets.black_box import BlackBox
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
+K = len(toy_task().classes)
+
+
+class Net(nn.Module):
+    """A network of nobody's in particular, with dropout that evaluation must turn off."""
+
+    def __init__(self, width: int = 4, classes: int = K) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, width, 3, stride=2),
+            nn.BatchNorm2d(width),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(),
+            nn.Linear(width, classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+class Detached(Net):
+    """Takes its input out of the graph."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return super().forward(images.detach())
+
+
+def linear(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Answer by fixed random weights."""
+    weight = np.random.default_rng(0).normal(size=(pictures[0].size, K)).astype(np.float32)
+    logits: NDArray[np.float32] = pictures.reshape(len(pictures), -1) @ weight
+    return logits
+
+
+class Asker:
+    """Answers as an instance."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits."""
+        return self.factor * linear(pictures)
+
+
+def one_logit(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Answer with a single number."""
+    return linear(pictures)[:, :1]
+
+
+def two_logits(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Answer for another number of classes."""
+    return linear(pictures)[:, :2]
+
+
+def nothing_finite(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Answer with NaN."""
+    return np.float32(np.nan) * linear(pictures)
+
+
+def too_few(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Answer for the first picture only."""
+    return linear(pictures)[:1]
+
+
+def breaks(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Fail."""
+    raise KeyError("no such server")
+
+
+@pytest.fixture
+def opened(store: Path) -> PatchStore:
+    return PatchStore(store)
+
+
+@pytest.fixture
+def net() -> Net:
+    torch.manual_seed(0)
+    net = Net()
+    net(torch.rand(16, 1, 32, 32))
+    return net.eval()
+
+
+def config(kind: str, **options: Any) -> DictConfig:
+    """Return a target's config as a sweep composes it."""
+    chosen = OmegaConf.merge(OmegaConf.load(config_dir() / "target" / f"{kind}.yaml"), options)
+    whole = OmegaConf.create({"checkpoint": None, "target": chosen})
+    target: DictConfig = whole.target
+    return target
+
+
+def written(net: nn.Module, kind: str, folder: Path, batch: int | None = None) -> DictConfig:
+    """Write a network as a file of a kind, and return the config that reads it."""
+    path, example = folder / f"{kind}.file", random_images(batch or 4)
+    if kind == "module":
+        torch.save(net.state_dict(), path)
+        return config(kind, path=str(path), module={"_target_": f"{__name__}.{type(net).__name__}"})
+    if kind == "torchscript":
+        torch.jit.script(net).save(path)
+    elif kind == "frozen":
+        torch.jit.freeze(torch.jit.script(net)).save(path)
+        kind = "torchscript"
+    else:
+        dynamic = None if batch else ({0: torch.export.Dim("batch")},)
+        torch.export.save(torch.export.export(net, (example,), dynamic_shapes=dynamic), path)
+    return config(kind, path=str(path))
+
+
+@pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
+def test_a_network_from_a_file_is_the_network_that_was_written(
+    kind: str, net: Net, opened: PatchStore, tmp_path: Path
+) -> None:
+    target = written(net, kind, tmp_path)
+    trained, images = targets.load(target, opened), random_images(5)
+    torch.testing.assert_close(trained.detector(images), net(images))
+    assert trained.gradients
+    assert (trained.classes, trained.shape) == (opened.classes, opened.shape)
+    assert trained.facts() == {
+        "task": "toy",
+        "detector": "Net" if kind == "module" else Path(target.path).stem,
+        "defense": "unknown",
+        "seed": 0,
+        "checkpoint": hashlib.sha256(Path(target.path).read_bytes()).hexdigest(),
+        "commit": "",
+    }
+    assert targets.folder(target) == tmp_path
+
+
+@pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
+def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: PatchStore, tmp_path: Path) -> None:
+    detector, images = targets.load(written(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
+    labels = detector(images).argmax(dim=1)
+    pgd = Attack("pgd", torchattacks.PGD, "linf", relative_step=0.25)
+    with torch.no_grad():
+        before = torch.nn.functional.cross_entropy(net(images), labels)
+        after = torch.nn.functional.cross_entropy(net(pgd(detector, images, labels, 0.1)), labels)
+    assert after > before
+    with attackable(detector):
+        assert not any(module.training for module in detector.modules())
+        inputs = images.clone().requires_grad_()
+        (found,) = torch.autograd.grad(detector(inputs).sum(), inputs)
+    inputs = images.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(net(inputs).sum(), inputs)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_a_program_exported_for_one_batch_size_takes_any(
+    number: int, net: Net, opened: PatchStore, tmp_path: Path
+) -> None:
+    detector = targets.load(written(net, "exported", tmp_path, batch=4), opened).detector
+    images = random_images(number).requires_grad_()
+    torch.testing.assert_close(detector(images), net(images))
+    (found,) = torch.autograd.grad(detector(images)[:, 0].sum(), images)
+    (expected,) = torch.autograd.grad(net(images)[:, 0].sum(), images)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_checkpoint_of_ours_tells_its_own_facts(composed: Compose, opened: PatchStore) -> None:
+    training = composed("train", *TINY_DETECTOR, "folder=.", "seed=5")
+    detector = build_detector(training, opened.classes, opened.shape)
+    save_checkpoint(
+        Path("checkpoint.pt"), detector, config=training, classes=opened.classes, shape=opened.shape, commit="abc"
+    )
+    certify = composed("certify", "checkpoint=checkpoint.pt")
+    trained = targets.load(certify.target, opened)
+    assert (trained.seed, trained.commit, trained.gradients) == (5, "abc", True)
+    assert targets.folder(certify.target) == Path()
+
+
+def test_no_detector_at_all_is_an_error_that_says_what_to_give(opened: PatchStore) -> None:
+    with pytest.raises(ValueError, match="checkpoint=PATH"):
+        targets.load(config("checkpoint"), opened)
+
+
+def test_a_detached_detector_is_left_to_black_boxes(
+    opened: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not targets.load(written(Detached().eval(), "module", tmp_path), opened).gradients
+    assert "white-box attacks are left out" in caplog.text
+
+
+@pytest.mark.parametrize("function", ["linear", "Asker"])
+def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
+    options: dict[str, Any] = {"_target_": f"{__name__}.{function}"}
+    options |= {"_partial_": False, "factor": 1.0} if function == "Asker" else {}
+    target = config("callable", function=options)
+    trained, images = targets.load(target, opened), random_images(3).requires_grad_()
+    logits = trained.detector(images)
+    np.testing.assert_allclose(logits.numpy(), linear(images.detach().numpy()), rtol=1e-6)
+    assert not trained.gradients
+    assert not logits.requires_grad
+    assert trained.name == function
+    assert trained.sha256 == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match="folder=PATH"):
+        targets.folder(target)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("one_logit", "one logit per picture.*torch.cat"),
+        ("two_logits", "has 3 classes, pristine, blur, larger"),
+        ("nothing_finite", "not finite"),
+        ("too_few", r"\(1, 3\) for 2 pictures"),
+        ("breaks", "KeyError: 'no such server'"),
+    ],
+)
+def test_what_is_no_detector_is_refused_with_the_reason(function: str, reason: str, opened: PatchStore) -> None:
+    with pytest.raises(ValueError, match=reason):
+        targets.load(config("callable", function={"_target_": f"{__name__}.{function}"}), opened)
+
+
+def test_pictures_of_another_shape_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
+    path = tmp_path / "large.pt2"
+    torch.export.save(torch.export.export(net, (random_images(4, size=40),)), path)
+    with pytest.raises(ValueError, match=r"fails on pictures \(2, 1, 32, 32\)"):
+        targets.load(config("exported", path=str(path)), opened)
+
+
+@pytest.mark.parametrize("kind", ["module", "torchscript", "exported", "onnx"])
+def test_a_missing_file_and_one_of_another_kind_are_refused(kind: str, opened: PatchStore, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    target = config(kind, path=str(path), **({"module": {"_target_": f"{__name__}.Net"}} if kind == "module" else {}))
+    with pytest.raises(FileNotFoundError, match=r"target\.path=PATH"):
+        targets.load(target, opened)
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=str(path)):
+        targets.load(target, opened)
+
+
+def test_weights_that_do_not_fit_and_code_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
+    target = written(net, "module", tmp_path)
+    with pytest.raises(ValueError, match="do not fit Net"):
+        targets.load(OmegaConf.merge(target, {"module": {"width": 5}}), opened)  # type: ignore[arg-type]
+    torch.save(net, target.path)  # a whole module: unpickling it would run code
+    with pytest.raises(ValueError, match="tensors only"):
+        targets.load(target, opened)
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, target.path)
+    images = random_images(2)
+    torch.testing.assert_close(targets.load(target, opened).detector(images), net(images))
+
+
+# An ONNX file by hand, since writing one takes a package: messages of the protocol buffers that onnx.proto describes.
+
+
+def field(number: int, value: int | bytes | str) -> bytes:
+    """Encode one field: a number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    """Encode a number by seven bits a byte."""
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
+def onnx_file(weight: NDArray[np.float32], bias: NDArray[np.float32], batch: int, side: int) -> bytes:
+    """Return a model that flattens pictures ``(batch, 1, side, side)`` and multiplies them by ``weight``."""
+
+    def tensor(name: str, values: NDArray[np.float32]) -> bytes:
+        sizes = b"".join(field(1, size) for size in values.shape)
+        return sizes + field(2, 1) + field(8, name) + field(9, struct.pack(f"<{values.size}f", *values.ravel()))
+
+    def described(name: str, *sizes: int) -> bytes:
+        shape = b"".join(field(1, field(1, size)) for size in sizes)
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+
+    def node(kind: str, inputs: list[str], output: str) -> bytes:
+        return b"".join(field(1, name) for name in inputs) + field(2, output) + field(3, output) + field(4, kind)
+
+    graph = field(1, node("Flatten", ["images"], "flat")) + field(1, node("Gemm", ["flat", "weight", "bias"], "logits"))
+    graph += field(2, "net") + field(5, tensor("weight", weight)) + field(5, tensor("bias", bias))
+    graph += field(11, described("images", batch, 1, side, side)) + field(12, described("logits", batch, len(bias)))
+    return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_onnx_file_is_a_black_box_for_batches_of_any_size(batch: int, opened: PatchStore, tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "net.onnx"
+    weight, bias = rng.normal(size=(1024, K)).astype(np.float32), rng.normal(size=K).astype(np.float32)
+    path.write_bytes(onnx_file(weight, bias, batch, side=32))
+    trained = targets.load(config("onnx", path=str(path)), opened)
+    assert (trained.name, trained.gradients) == ("net", False)
+    for number in (1, 4, 5):
+        images = random_images(number)
+        expected = images.flatten(1).numpy() @ weight + bias
+        np.testing.assert_allclose(trained.detector(images).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_black_boxes_see_contiguous_float32_in_the_unit_range() -> None:
+    seen = []
+
+    def answer(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append((str(pictures.dtype), pictures.shape, pictures.flags["C_CONTIGUOUS"], bool(pictures.max() <= 1)))
+        return linear(pictures)
+
+    images = random_images(3).double().to(memory_format=torch.channels_last)
+    assert BlackBox(answer)(images).shape == (3, K)
+    assert seen == [("float32", (3, 1, 32, 32), True, True)]

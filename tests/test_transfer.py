@@ -1,0 +1,194 @@
+"""``transfer(cfg)``: every detector attacked, the pictures judged by all, gone on with after an interruption."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig
+from toys import TINY_DETECTOR, Compose, toy_task
+
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.threat import Norm
+from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.data import PatchStore
+from advforensics.sweep import select
+from advforensics.transfer import CONTROL, RandomSigns, matrix, transfer
+
+import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
+
+NAMES = ["constrained-baseline-1", "constrained-baseline-2"]
+
+
+@pytest.fixture
+def trying(composed: Compose, store: Path) -> Compose:
+    """Return a function from overrides to the config of a small transfer between two untrained detectors."""
+    classes = toy_task().classes
+    for seed in (1, 2):
+        config = composed("train", *TINY_DETECTOR, "folder=.", f"seed={seed}")
+        folder = Path("runs") / str(seed)
+        folder.mkdir(parents=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            detector = build_detector(config, classes, (1, 32, 32))
+        path = folder / "checkpoint.pt"
+        save_checkpoint(path, detector, config=config, classes=classes, shape=(1, 32, 32), commit="abc")
+
+    def of(*overrides: str) -> DictConfig:
+        small = ("images=9", "eps_levels=[0.5,4]", "attack.build.steps=2", "folder=out")
+        return composed("transfer", "checkpoints=runs", f"store={store}", *small, *overrides)
+
+    return of
+
+
+def test_every_pair_is_tried_and_all_is_written(trying: Compose, store: Path) -> None:
+    table = transfer(trying())
+    rows = pd.read_parquet("out/transfer.parquet")
+    assert len(rows) == 9 * 3 * 2 * 3 * 2  # images, surrogates and the control, targets, radii with 0, domains
+    cells = set(table[["surrogate", "target", "eps_levels", "domain"]].itertuples(index=False, name=None))
+    assert cells == set(product([*NAMES, CONTROL], NAMES, [0, 0.5, 4], ["float", "8bit"]))
+    pd.testing.assert_frame_equal(pd.read_csv("out/transfer.csv"), table)
+    for name in NAMES:
+        trained = load_checkpoint(f"runs/{name[-1]}/checkpoint.pt")
+        targets = select(PatchStore(store), trained, "test", 9)
+        with torch.no_grad():
+            predicted = trained.detector(targets.images).argmax(dim=1).tolist()
+        clean = rows[(rows["target"] == name) & (rows["eps_levels"] == 0)]
+        for _, ours in clean.groupby(["surrogate", "domain"]):
+            assert dict(zip(ours["sample_id"], ours["predicted"], strict=True)) == dict(
+                zip(targets.sample_ids, predicted, strict=True)
+            )
+    assert {path.name for path in Path("out").iterdir()} == {"transfer.parquet", "transfer.csv"}
+
+
+def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:
+    transfer(trying())
+    rows = pd.read_parquet("out/transfer.parquet")
+    made = rows[(rows["eps_levels"] == 4) & (rows["domain"] == "float")]
+    own = made[made["surrogate"] == made["target"]]
+    other = made[made["surrogate"].isin(NAMES) & (made["surrogate"] != made["target"])]
+    assert own["margin"].mean() < other["margin"].mean()
+    assert (made["linf_levels"] <= 4 + 1e-4).all()
+    assert made["linf_levels"].min() > 3
+    whole = rows[rows["domain"] == "8bit"]
+    np.testing.assert_allclose(whole["linf_levels"], whole["linf_levels"].round(), atol=1e-4)
+    assert (whole[whole["eps_levels"] < 1]["linf_levels"] == 0).all()
+
+
+def test_the_run_has_curves_and_tables(trying: Compose) -> None:
+    table = transfer(trying())
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "transfer-manipulation")
+    pairs = table[(table["surrogate"] != table["target"]) & table["surrogate"].isin(NAMES)]
+    last = client.get_metric_history(run.info.run_id, "robust_accuracy/float")[-1]
+    wanted = pairs.query("metric == 'robust_accuracy' and domain == 'float' and eps_levels == 4")["estimate"].mean()
+    assert (last.step, last.value) == (4000, pytest.approx(wanted))
+    tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
+    assert tables == {"tables/transfer.parquet", "tables/transfer.csv"}
+
+
+def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
+    trying: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = transfer(trying("folder=whole"))
+    calls, healthy, failing = [], Attack.__call__, True
+
+    def attack(self: Attack, detector: torch.nn.Module, *given: Any) -> torch.Tensor:
+        calls.append(detector)
+        if failing and len({id(detector) for detector in calls}) == 2:
+            raise KeyError("power failure")
+        return healthy(self, detector, *given)
+
+    monkeypatch.setattr(Attack, "__call__", attack)
+    with pytest.raises(KeyError):
+        transfer(trying())
+    assert not Path("out/transfer.parquet").exists()
+    calls.clear()
+    failing = False
+    pd.testing.assert_frame_equal(transfer(trying()), whole)
+    assert len({id(detector) for detector in calls}) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("checkpoints=[runs/1/checkpoint.pt]", "two detectors or more"),
+        ("checkpoints=[runs/1/checkpoint.pt,runs/1/checkpoint.pt]", "a second constrained-baseline-1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(trying: Compose, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        transfer(trying(override))
+
+
+def test_random_signs_fill_the_ball() -> None:
+    images = torch.full((2, 1, 8, 8), 0.5)
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    for norm in norms:
+        change = RandomSigns(norm)(torch.nn.Identity(), images, torch.zeros(2), 0.01) - images
+        torch.testing.assert_close(change.abs(), torch.full_like(images, 0.01))
+        assert abs(float(change.sign().mean())) < 0.5
+
+
+def samples() -> pd.DataFrame:
+    """Four images of two photographs, judged by A and B; attacked by A, by B and by the control at 1 level."""
+    clean = {"A": [1, 1, 1, 0], "B": [1, 1, 0, 1]}
+    attacked = {
+        ("A", "A"): [0, 0, 0, 0],
+        ("A", "B"): [0, 1, 1, 1],
+        ("B", "A"): [1, 0, 1, 0],
+        ("B", "B"): [0, 0, 0, 0],
+        (CONTROL, "A"): [1, 1, 0, 1],
+        (CONTROL, "B"): [1, 0, 0, 1],
+    }
+    parts = [
+        pd.DataFrame(
+            {
+                "sample_id": list("stuv"),
+                "group": ["p", "p", "q", "q"],
+                "surrogate": surrogate,
+                "target": target,
+                "eps_levels": eps,
+                "domain": "float",
+                "correct": np.array(clean[target] if eps == 0 else found, dtype=bool),
+            }
+        )
+        for (surrogate, target), found in attacked.items()
+        for eps in (0.0, 1.0)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "target", "metric", "estimate", "images"),
+    [
+        ("A", "B", "robust_accuracy", 2 / 4, 4),  # the third was wrong from the start
+        ("A", "B", "transfer_success", 1 / 2, 2),  # s and t are right for both; s is turned
+        ("A", "B", "transfer_excess", 0, 2),  # the control turns as many, another one
+        ("A", "A", "transfer_success", 1, 3),
+        ("A", "A", "transfer_excess", 2 / 3, 3),
+        ("B", "A", "transfer_success", 1 / 2, 2),
+        ("B", "A", "transfer_excess", 1 / 2, 2),
+        (CONTROL, "A", "transfer_success", 1 / 3, 3),
+        (CONTROL, "A", "robust_accuracy", 2 / 4, 4),
+    ],
+)
+def test_scores_are_those_counted_by_hand(
+    surrogate: str, target: str, metric: str, estimate: float, images: int
+) -> None:
+    shuffled = samples().sample(frac=1, random_state=0)
+    table = matrix(shuffled, resamples=50)
+    wanted = (table["surrogate"] == surrogate) & (table["target"] == target) & (table["eps_levels"] == 1)
+    (row,) = table[wanted & (table["metric"] == metric)].to_dict("records")
+    assert (row["estimate"], row["images"]) == (pytest.approx(estimate), images)
+    assert row["low"] <= row["estimate"] <= row["high"]
+
+
+def test_nothing_is_turned_at_radius_0() -> None:
+    table = matrix(samples(), resamples=50)
+    clean = table[(table["eps_levels"] == 0) & table["metric"].str.startswith("transfer")]
+    assert (clean["estimate"] == 0).all()
