@@ -2,6 +2,7 @@
 # make test    the whole test suite
 # make lint    ruff and mypy --strict
 # make dashboard   MLflow on http://127.0.0.1:5000
+# make benchmark-sweep   a whole curve, here and with other tools: an hour and a half, machine to itself
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
@@ -9,7 +10,7 @@ INSTALLED := .venv/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: run test lint dashboard
+.PHONY: run test lint dashboard benchmark-sweep
 
 run: $(INSTALLED)
 	@python -m advforensics.pipeline $(if $(PHOTOS),"$(PHOTOS)")
@@ -27,6 +28,14 @@ lint: $(INSTALLED)
 dashboard: $(INSTALLED)
 	@echo "MLflow on http://127.0.0.1:5000 (Ctrl-C ends it)"
 	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+benchmark-sweep: .venv/benchmark
+	@python -m experiments.benchmark_sweep.benchmark
+
+# Without dependencies: the lock has what these need, and the resolver would meet torchattacks' pins.
+.venv/benchmark: $(INSTALLED)
+	$(BIN)/pip install --quiet --no-deps foolbox==3.3.4 adversarial-robustness-toolbox==1.20.1 eagerpy==0.30.0 six==1.17.0
+	@touch $@
 
 # torch by itself first, since on its own it brings what this machine's build needs; then the pinned rest without asking
 # the resolver, which torchattacks' outdated pins would keep searching for ever.

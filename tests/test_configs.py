@@ -20,8 +20,19 @@ from advforensics.tasks.base import Task
 from advforensics.tracking import Tracking
 
 # What must be given, by command and by option of a group.
-REQUIRED = {"prepare": [], "train": ["folder=."], "sweep": ["checkpoint=checkpoint.pt"], "report": ["runs=runs"]}
+REQUIRED = {
+    "prepare": [],
+    "train": ["folder=."],
+    "sweep": ["checkpoint=checkpoint.pt", "folder=."],
+    "report": ["runs=runs"],
+}
+REQUIRED |= {"transfer": ["checkpoints=runs"], "certify": ["checkpoint=checkpoint.pt"]}
 MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost:5000"]}
+MISSING |= {name: ["target.path=file"] for name in ("exported", "onnx", "torchscript")}
+MISSING |= {
+    "module": ["target.path=file", "target.module._target_=torch.nn.Flatten"],
+    "callable": ["target.function._target_=math.sqrt"],
+}
 # Which command has a group, and where.
 MOUNTED = {
     "source": ("prepare", "source"),
@@ -31,6 +42,8 @@ MOUNTED = {
     "trainer": ("train", "trainer"),
     "tracking": ("train", "tracking"),
     "attack": ("sweep", "attack@gallery.attack"),
+    "ensemble": ("sweep", "ensemble"),
+    "target": ("sweep", "target"),
 }
 OPTIONS = [
     (path.parent.name, path.stem)

@@ -1,17 +1,24 @@
 """``sweep(cfg)``: one table of the attacked test patches, the same each time, gone on with after an interruption."""
 
 import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from omegaconf import DictConfig, MissingMandatoryValue
+from omegaconf import DictConfig
 from toys import TINY_DETECTOR, Compose, only, toy_task
 
-from advforensics.attacks.gateway import Attack
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
 from advforensics.data import PatchStore
-from advforensics.robustness.engine import Engine
+from advforensics.robustness.journal import Journal, Outcome
 from advforensics.robustness.samples import read_samples
 from advforensics.sweep import select, sweep
 
@@ -47,7 +54,8 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
     metrics = sweep(sweeping())
     rows = table()
     manifest = PatchStore(store).manifest("test")
-    assert len(rows) == len(manifest) * 2 * 3 * 2  # attacks, radii, domains
+    # Radii times attacks; in float, what was delivered in whole levels is tried as well.
+    assert len(rows) == len(manifest) * 3 * (2 + 3)
     chosen = rows.drop_duplicates("sample_id").set_index("sample_id").loc[manifest["patch_id"]]
     assert chosen["label"].tolist() == manifest["label"].tolist()
     assert chosen["group"].tolist() == manifest["group"].tolist()
@@ -78,7 +86,9 @@ def test_the_run_has_curves_over_epsilon(sweeping: Compose) -> None:
     figures = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
     assert {"figures/gallery.png", "figures/attacks-linf-float.png"} <= figures
     tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
-    assert tables == {"tables/samples.parquet", "tables/curves.csv"}
+    assert tables == {f"tables/{name}" for name in ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")}
+    assert run.data.tags["alarms"] != "0"  # an untrained detector, and few photographs
+    assert run.data.tags["alarm.few_photographs"].startswith("FIRED")
 
 
 class PowerError(Exception):
@@ -86,38 +96,66 @@ class PowerError(Exception):
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the attacks that were run, as they are; the first PGD fails."""
-    healthy, names = Engine.run, []
+def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the batches that were worked out, as they are; the third fails the first time."""
+    healthy, names = Journal.get, []
 
-    def run(engine: Engine, attack: Attack) -> pd.DataFrame:
-        names.append(attack.name)
-        if attack.name == "pgd" and names.count("pgd") == 1:
-            raise PowerError
-        return healthy(engine, attack)
+    def get(journal: Journal, name: str, work: Callable[[], Outcome]) -> Outcome:
+        def noted() -> Outcome:
+            names.append(name)
+            if len(names) == 3:
+                raise PowerError
+            return work()
 
-    monkeypatch.setattr(Engine, "run", run)
+        return healthy(journal, name, noted)
+
+    monkeypatch.setattr(Journal, "get", get)
     return names
 
 
-def test_an_interrupted_sweep_goes_on_with_the_attack_it_was_at(sweeping: Compose, ran: list[str]) -> None:
+def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(sweeping: Compose, worked: list[str]) -> None:
     with pytest.raises(PowerError):
         sweep(sweeping())
     assert not Path("one/sweep/samples.parquet").exists()
     sweep(sweeping())
-    assert ran == ["fgsm", "pgd", "pgd"]
+    first = worked.copy()
+    assert first[2] == first[3]
+    assert len(set(first)) == len(first) - 1
     resumed = table()
     sweep(sweeping())
-    assert ran[3:] == ["fgsm", "pgd"]
+    assert worked[len(first) :] == [*first[:2], *first[3:]]
     pd.testing.assert_frame_equal(resumed, table(), check_exact=True)
 
 
-def test_other_settings_do_not_go_on_with_it(sweeping: Compose, ran: list[str]) -> None:
+def test_other_settings_do_not_go_on_with_it(sweeping: Compose, worked: list[str]) -> None:
     with pytest.raises(PowerError):
         sweep(sweeping("seed=1", *only("fgsm", "pgd")))
     sweep(sweeping())
-    assert ran == ["fgsm", "pgd", "fgsm", "pgd"]
+    assert worked[3] == worked[0]
     assert not list(Path("one/sweep").glob("unfinished*"))
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_table(store: Path, database: Path, sweeping: Compose) -> None:
+    sweep(sweeping())
+    undisturbed = table()
+    shutil.rmtree("one/sweep")
+    rng = random.Random(0)
+    command = [sys.executable, "-c", "from advforensics.cli import main; main()", "sweep"]
+    command += ["checkpoint=one/checkpoint.pt", f"store={store}", *only("fgsm", "pgd"), "hydra.run.dir=."]
+    kills = 0
+    while not Path("one/sweep/metrics.json").exists():
+        running = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+        begun = time.monotonic()
+        while running.poll() is None and not list(Path("one").glob("sweep/unfinished-*/*/*.pt")) and kills < 3:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        if kills < 3 and running.poll() is None:
+            running.send_signal(signal.SIGKILL)
+            kills += 1
+        running.wait()
+        assert time.monotonic() - begun < 120
+    assert kills > 0
+    pd.testing.assert_frame_equal(undisturbed, table(), check_exact=True)
 
 
 def test_few_images_are_spread_over_photographs_and_classes(sweeping: Compose, store: Path) -> None:
@@ -144,16 +182,24 @@ def test_another_store_than_the_detectors_is_refused(
         sweep(sweeping(f"checkpoint={path}"))
 
 
-def test_the_checkpoint_must_be_given(composed: Compose) -> None:
-    with pytest.raises(MissingMandatoryValue, match="checkpoint"):
-        sweep(composed("sweep"))
+def test_a_detector_must_be_given(composed: Compose, store: Path) -> None:
+    with pytest.raises(ValueError, match="no detector given"):
+        sweep(composed("sweep", f"store={store}", "folder=out"))
 
 
 def test_a_sweep_without_attacks_is_refused(sweeping: Compose) -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="needs attacks"):
         sweep(sweeping(*only()))
 
 
 def test_two_attacks_of_one_name_are_refused(sweeping: Compose) -> None:
-    with pytest.raises(ValueError, match="two bear the same name"):
-        sweep(sweeping(*only("fgsm"), "+attack@attacks.again=fgsm"))
+    with pytest.raises(ValueError, match="a name of its own"):
+        sweep(sweeping(*only("fgsm"), "+attack@ensemble.attacks.again=fgsm"))
+
+
+def test_a_black_box_is_swept_with_what_is_left(sweeping: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    left = [override for override in only("fgsm") if override != "~ensemble.attacks.square"]
+    box = ["target=callable", "target.function._target_=toys.brightness", "folder=out"]
+    sweep(sweeping(*left, "ensemble.attacks.square.build.n_queries=5", *box))
+    assert set(table("out")["attack"]) == {"square", "8bit"}
+    assert "fgsm are left out" in caplog.text

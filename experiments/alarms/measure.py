@@ -84,14 +84,15 @@ def real(checkpoint: Path) -> Row:
 def main() -> None:
     """Judge every detector and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="of each broken detector")
+    parser.add_argument("--honest-seeds", type=int, default=2, help="of each honest detector")
     parser.add_argument(
         "--real", type=Path, nargs="*", default=[], help="folders with patches/ and runs/*/checkpoint.pt"
     )
     given = parser.parse_args()
     checkpoints = [path for folder in given.real for path in sorted(folder.glob("runs/*/checkpoint.pt"))]
     toys = [("broken", name, seed) for seed in range(given.seeds) for name in BROKEN]
-    toys += [("honest", name, seed) for seed in range(given.seeds) for name in HONEST]
+    toys += [("honest", name, seed) for seed in range(given.honest_seeds) for name in HONEST]
     with ProcessPoolExecutor(2) as pool:
         jobs = [pool.submit(real, path) for path in checkpoints] + [pool.submit(toy, *case) for case in toys]
         with (HERE / "results.csv").open("w", newline="", encoding="utf-8") as stream:

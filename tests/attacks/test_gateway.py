@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from toys import ATTACKS, random_images, tiny_detector
 
-from advforensics.attacks.gateway import Attack, margins
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.losses import margins
 from advforensics.attacks.threat import LEVEL, Norm, distances, radius, to_8bit
 from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector

@@ -22,7 +22,7 @@ from advforensics.detectors.trunk import Trunk
 from advforensics.robustness.certificate import LINEAR, certify_linear, certify_smoothing
 from advforensics.robustness.linearization import Linearization
 from advforensics.robustness.smoothing import ABSTAINS, Smoothed
-from advforensics.robustness.unrolled import RELU, SILU, TANH, Activation, unroll
+from advforensics.robustness.unrolled import RELU, SILU, TANH, Activation, Convolution, unroll
 
 NORMS: list[Norm] = ["linf", "l2"]
 ATTACKS = {
@@ -85,6 +85,32 @@ def test_a_remainder_lies_within_its_bounds_and_touches_them_nearly(activation: 
         allowed = 0.02 * half * min(half, 1)
         assert (most - true.amax(dim=0) <= allowed).all()
         assert activation is RELU or bool((true.amin(dim=0) - least <= allowed).all())
+
+
+@pytest.mark.parametrize("front_end", ["constrained", "plain"])
+def test_jacobians_are_those_of_automatic_differentiation(front_end: str) -> None:
+    network = unroll(built(front_end, nn.SiLU, channels=3))
+    image = torch.rand(3, 33, 38, generator=torch.Generator().manual_seed(0))  # of sizes that no stride divides
+    last = max(i for i, step in enumerate(network.steps) if isinstance(step, Activation))
+    first = min(i for i, step in enumerate(network.steps) if isinstance(step, Activation))
+
+    def through(maps: Tensor, begin: int, end: int) -> Tensor:
+        for step in network.steps[begin:end]:
+            maps = step(maps[None])[0] if isinstance(step, Convolution) else step.function(maps)
+        return maps
+
+    stage = Linearization(network, image, label=0)._stages[-1]
+    rows = torch.autograd.functional.jacobian(lambda maps: through(maps, 0, last), image.double()).flatten(3)
+    torch.testing.assert_close(stage.reach["linf"], rows.abs().sum(dim=3))
+    torch.testing.assert_close(stage.reach["l2"], rows.norm(dim=3))
+    inner = through(image.double(), 0, first + 1)
+    rows = torch.autograd.functional.jacobian(lambda maps: through(maps, first + 1, last), inner).flatten(3)
+    middle, half = torch.randn_like(inner), torch.rand_like(inner)
+    shift, spread = stage.rows[0].carry(middle, half)
+    torch.testing.assert_close(shift, rows @ middle.flatten(), rtol=1e-4, atol=1e-4)
+    exact = rows.abs() @ half.flatten()
+    assert (spread >= exact + (shift - rows @ middle.flatten()).abs()).all()  # rounding is paid for
+    torch.testing.assert_close(spread, exact, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -1,5 +1,6 @@
 """The sweep engine tells the truth: on a linear detector, robust accuracy is known in closed form."""
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,9 +14,15 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from toys import ATTACKS, random_images, tiny_detector
 
-from advforensics.attacks.gateway import Attack, margins
+from advforensics.attacks import losses
+from advforensics.attacks.ascent import Ascent
+from advforensics.attacks.deliver import EightBit, Float
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.losses import margins
+from advforensics.attacks.minimum import MinimumNorm
 from advforensics.attacks.threat import LEVEL
 from advforensics.cli import config_dir
+from advforensics.robustness.cascade import AnyAttack
 from advforensics.robustness.engine import Engine, Targets
 
 FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
@@ -60,8 +67,10 @@ def sweep(
     batch_size: int = 16,
     seed: int = 0,
 ) -> pd.DataFrame:
+    """Return the rows of each attack by itself, in both domains."""
     engine = Engine(detector, chosen, eps_levels=eps_levels, batch_size=batch_size, seed=seed)
-    return pd.concat([engine.run(attack) for attack in attacks], ignore_index=True)
+    domains = (Float(), EightBit(passes=0))
+    return pd.concat([engine.run([attack], domain).rows for attack in attacks for domain in domains], ignore_index=True)
 
 
 def shipped_attacks() -> list[Attack]:
@@ -207,7 +216,9 @@ def test_only_standing_images_are_attacked() -> None:
     detector, chosen = Linear(), linear_targets()
     rows = sweep([Spied("fgsm", torchattacks.FGSM, "linf")], detector, chosen, [2, 4, 8], batch_size=100)
     standing = [
-        int(rows[(rows["eps_levels"] == eps) & (rows["domain"] == "float")]["correct"].sum()) for eps in (0, 2, 4)
+        int(rows[(rows["eps_levels"] == eps) & (rows["domain"] == domain)]["correct"].sum())
+        for domain in ("float", "8bit")
+        for eps in (0, 2, 4)
     ]
     assert sizes == standing
     assert rows["correct"].mean() < 1
@@ -222,3 +233,108 @@ def test_a_sweep_without_radii_is_clean() -> None:
 def test_a_negative_radius_is_refused() -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         Engine(Linear(), linear_targets(), eps_levels=[1, -1], batch_size=8, seed=0)
+
+
+CASCADE: list[AnyAttack] = [
+    MinimumNorm("fmn", "linf", 10),
+    Ascent("ce", "linf", losses.cross_entropy, 5),
+    Ascent("towards", "linf", losses.dlr, 5, targets=9),
+    Attack("square", partial(torchattacks.Square, n_queries=5), "linf", knowledge="black box", tell_norm=True),
+]
+
+
+def cascade_targets() -> tuple[nn.Module, Targets]:
+    """Return a detector that is right about two thirds of its pictures, and these."""
+    detector, images = tiny_detector().eval(), random_images(24)
+    with torch.no_grad():
+        labels = detector(images).argmax(dim=1)
+    labels[::3] = (labels[::3] + 1) % 3
+    return detector, targets(images, labels)
+
+
+def test_rows_of_a_cascade_are_cumulative_and_name_who_felled() -> None:
+    detector, chosen = cascade_targets()
+    rows = Engine(detector, chosen, eps_levels=[0.25, 1, 16], batch_size=7, seed=0).run(CASCADE, Float()).rows
+    names = [attack.name for attack in CASCADE]
+    for eps, at in rows.groupby("eps_levels"):
+        states = [at[at["attack"] == name]["correct"].to_numpy() for name in names]
+        assert all((later <= earlier).all() for earlier, later in itertools.pairwise(states)), eps
+    assert (rows["correct"] == (rows["fell_to"] == "")).all()
+    assert set(rows["fell_to"]) <= {"", "clean", *names}
+    clean = rows[(rows["eps_levels"] == 0) & (rows["fell_to"] == "clean")]
+    assert len(clean) == 8 * len(CASCADE)
+    assert set(rows[rows["attack"] == "square"]["knowledge"]) == {"black box"}
+    assert set(rows[rows["attack"] == "ce"]["knowledge"]) == {"white box"}
+
+
+def test_a_minimum_norm_run_fells_from_its_own_radius_on() -> None:
+    detector, chosen = cascade_targets()
+    (attack, *_) = CASCADE
+    assert isinstance(attack, MinimumNorm)
+    rows = Engine(detector, chosen, eps_levels=[0.25, 1, 4], batch_size=64, seed=0).run([attack], Float()).rows
+    right = rows[rows["eps_levels"] == 0]["correct"].to_numpy(copy=True)
+    found = attack(detector, chosen.images[right], chosen.labels[right])
+    nearest = (found - chosen.images[right]).abs().amax(dim=(1, 2, 3)) / LEVEL
+    for eps in (0.25, 1, 4):
+        at = rows[rows["eps_levels"] == eps][right]
+        assert at["correct"].tolist() == ((nearest > eps) | (nearest == 0)).tolist()
+
+
+def test_what_was_delivered_counts_as_float() -> None:
+    detector, chosen = cascade_targets()
+    engine = Engine(detector, chosen, eps_levels=[0.5, 1, 4], batch_size=64, seed=0)
+    weak = Attack("weak", partial(torchattacks.PGD, steps=1), "linf", relative_step=0.001)
+    delivered = engine.run([CASCADE[1]], EightBit())
+    rows = engine.run([weak], Float(), delivered).rows
+    strong, alone = (rows[(rows["attack"] == name) & (rows["eps_levels"] == 4)] for name in ("8bit", "weak"))
+    in_levels = delivered.rows[delivered.rows["eps_levels"] == 4]["correct"].to_numpy()
+    assert (strong["correct"].to_numpy() <= in_levels).all()
+    assert strong["correct"].sum() < alone["correct"].sum()
+    assert (rows["linf_levels"] <= rows["eps_levels"] + 1e-4).all()
+
+
+def test_a_wanted_class_is_a_cascade_of_its_own() -> None:
+    torch.manual_seed(0)
+    detector, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), random_images(40, size=8)
+    with torch.no_grad():
+        labels = detector(images).argmax(dim=1)
+    labels[::4] = (labels[::4] + 1) % 4
+    attack = Ascent("pristine", "linf", losses.cross_entropy, 10, wanted=0)
+    engine = Engine(detector, targets(images, labels), eps_levels=[1, 64], batch_size=16, seed=0)
+    rows = engine.run([attack], Float()).rows
+    at = rows[rows["eps_levels"] == 64]
+    felled = at["fell_to"] == "pristine"
+    assert felled.sum() > 10
+    assert (at["predicted"][felled] == 0).all()
+    assert (at["linf_levels"][at["label"] == 0] == 0).all()
+    assert not felled[at["label"] == 0].any()
+    with pytest.raises(ValueError, match="one norm and wanted class"):
+        engine.run([attack, CASCADE[1]], Float())
+
+
+def test_costs_are_those_of_the_detector() -> None:
+    detector, chosen = cascade_targets()
+    passed = 0
+
+    def went_forward(module: nn.Module, inputs: object, logits: Tensor) -> None:
+        nonlocal passed
+        passed += len(logits)
+
+    engine = Engine(detector, chosen, eps_levels=[1], batch_size=64, seed=0)
+    handle = detector.register_forward_hook(went_forward)
+    costs = engine.run(CASCADE, Float()).costs
+    handle.remove()
+    assert costs["forward"].sum() == pytest.approx(passed, abs=2 * len(chosen.labels))  # clean pictures, and judging
+    assert (costs["forward"] >= costs["backward"]).all()
+    assert costs[costs["attack"] == "square"]["backward"].sum() == 0
+
+
+def test_logits_that_are_no_numbers_neither_crash_nor_count_as_robust() -> None:
+    class Broken(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            """Return logits ``(N, 3)``."""
+            return images.flatten(1)[:, :3] * torch.nan
+
+    chosen = targets(random_images(6), torch.arange(6) % 3)
+    rows = Engine(Broken(), chosen, eps_levels=[1], batch_size=4, seed=0).run([CASCADE[1]], Float()).rows
+    assert rows[rows["label"] != 0]["correct"].sum() == 0

@@ -36,10 +36,10 @@ def cascades(engine: Engine, ensemble: DictConfig, gradients: bool) -> Iterator[
         for wanted in sorted({getattr(attack, "wanted", None) for attack in attacks}, key=str):
             cascade = [attack for attack in attacks if getattr(attack, "wanted", None) == wanted]
             delivered = None
-            for name in sorted(ensemble.domains):  # digits before letters
-                domain = _domain(ensemble.domains[name], wanted, gradients)
-                swept = engine.run(cascade, domain, delivered if name == "float" else None)
-                delivered = swept if name == "8bit" else delivered
+            domains = [_domain(config, wanted, gradients) for config in ensemble.domains.values()]
+            for domain in sorted(domains, key=lambda domain: domain.name == "float"):
+                swept = engine.run(cascade, domain, delivered if domain.name == "float" else None)
+                delivered = swept if domain.name == "8bit" else delivered
                 yield swept
 
 

@@ -1,0 +1,185 @@
+"""Gradient ascent is torchattacks' where it does the same, and loses nothing where it does less."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torchattacks
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from toys import random_images, tiny_detector
+
+from advforensics.attacks import losses
+from advforensics.attacks.ascent import Ascent
+from advforensics.attacks.gateway import Attack
+from advforensics.attacks.losses import Loss, margins
+from advforensics.attacks.steps import AdaptiveStep, FixedStep
+from advforensics.attacks.threat import LEVEL, Norm, distances, radius
+
+EPS = 2 * LEVEL
+NORMS: list[Norm] = ["linf", "l2"]
+
+
+def right(number: int = 12, classes: int = 3) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a detector in float64, pictures, and what it says of them."""
+    detector, images = tiny_detector(classes=classes).double().eval(), random_images(number).double()
+    with torch.no_grad():
+        return detector, images, detector(images).argmax(dim=1)
+
+
+def wrong(detector: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return margins(detector(pictures), labels) < 0
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_fixed_steps_are_torchattacks_pgd(norm: Norm) -> None:
+    detector, images, labels = right()
+    build = torchattacks.PGD if norm == "linf" else partial(torchattacks.PGDL2, eps_for_division=0)
+    theirs = Attack("pgd", partial(build, steps=7, random_start=False), norm, relative_step=0.25)
+    ours = Ascent("pgd", norm, losses.cross_entropy, 7, step_rule=FixedStep)
+    expected = theirs(detector, images, labels, EPS)
+    # Theirs is the last picture, ours the one of the highest loss; under so few small steps the last is the highest.
+    found = ours(detector, images, labels, EPS, start=images, leave=False)
+    loss = losses.cross_entropy
+    with torch.no_grad():
+        same = loss(detector(found), labels, None) <= loss(detector(expected), labels, None) + 1e-9
+    assert same.sum() > len(labels) / 2
+    torch.testing.assert_close(found[same], expected[same], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("kind", "steps"), [("ce", 10), ("ce", 25), ("dlr", 25)])
+def test_adaptive_steps_are_torchattacks_apgd(norm: Norm, steps: int, kind: str) -> None:
+    detector, images, labels = right()
+    length = radius(norm, EPS, images)
+    theirs = torchattacks.APGD(detector, norm={"linf": "Linf", "l2": "L2"}[norm], eps=length, steps=steps, loss=kind)
+    begin = Begun()
+    ours = Ascent("apgd", norm, {"ce": losses.cross_entropy, "dlr": losses.dlr}[kind], steps, step_rule=begin.rule())
+    torch.manual_seed(0)
+    found = ours(detector, images, labels, EPS, leave=False)
+    assert begin.images is not None
+    with pytest.MonkeyPatch.context() as patch:
+        # Both start at the same place: theirs is centred on the images and moved there by its first random draw.
+        draw = (begin.images - images) / EPS
+        patch.setattr(torch, "rand", lambda *_, **__: (draw + 1) / 2)
+        patch.setattr(torch, "randn", lambda *_, **__: begin.images - images)
+        for parameter in detector.parameters():
+            parameter.requires_grad_(False)
+        best, *_ = theirs.attack_single_run(images, labels)
+    loss = losses.cross_entropy if kind == "ce" else losses.dlr
+    with torch.no_grad():
+        values = [loss(detector(pictures), labels, None) for pictures in (found, best)]
+    close = (values[0] - values[1]).abs() < 1e-5
+    # Their first check compares the first loss with 0 instead of the loss at the start, which halves a step now and then.
+    assert close.float().mean() >= 0.9
+    assert abs(float((values[0] - values[1]).mean())) < 0.02 * float(values[1].abs().mean())
+
+
+class Begun:
+    """Notes where a run begins."""
+
+    images: Tensor | None = None
+
+    def rule(self) -> type[AdaptiveStep]:
+        """Return a step rule that tells."""
+        noted = self
+
+        class Noted(AdaptiveStep):
+            def step(self, pictures: Tensor, gradients: Tensor, values: Tensor) -> Tensor:
+                if noted.images is None:
+                    noted.images = pictures.clone()
+                return super().step(pictures, gradients, values)
+
+        return Noted
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("rule", [FixedStep, AdaptiveStep])
+def test_leaving_early_fells_the_same_images(norm: Norm, rule: type[AdaptiveStep]) -> None:
+    detector, images, labels = right(40)
+    kinds: list[dict[str, Any]] = [{"leave": False}, {"leave": True}]
+    fell = []
+    for kind in kinds:
+        torch.manual_seed(1)
+        attack = Ascent("a", norm, losses.margin, 20, step_rule=rule, thorough=True)
+        fell.append(wrong(detector, attack(detector, images, labels, EPS, **kind), labels))
+    assert 0 < fell[0].sum() < len(labels)
+    assert (fell[1] >= fell[0]).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin, losses.dlr])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("targets", [None, 9])
+def test_for_any_number_of_classes_pictures_stay_in_their_ball(
+    norm: Norm, loss: Loss, classes: int, targets: int | None
+) -> None:
+    detector, images, labels = right(classes=classes)
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    attack = Ascent("a", norm, loss, 5, restarts=1, targets=targets)
+    found = attack(detector, images, labels, 16 * LEVEL)
+    linf, l2 = distances(images, found)
+    assert (linf if norm == "linf" else l2).max() <= radius(norm, 16 * LEVEL, images) * (1 + 1e-6)
+    assert found.amin() >= 0
+    assert found.amax() <= 1
+    assert wrong(detector, found, labels).any() or classes == 5  # which always says the same, whatever it sees
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+
+
+def test_a_wanted_class_is_what_falling_means() -> None:
+    torch.manual_seed(0)
+    detector, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), random_images(40, size=8)
+    with torch.no_grad():
+        labels = detector(images).argmax(dim=1)
+    found = Ascent("a", "linf", losses.cross_entropy, 20, wanted=0)(detector, images, labels, 64 * LEVEL)
+    with torch.no_grad():
+        answers = detector(found).argmax(dim=1)
+    assert torch.equal(found[labels == 0], images[labels == 0])
+    assert (answers[labels != 0] == 0).sum() > 10
+
+
+def test_the_detector_sees_what_is_delivered() -> None:
+    detector, images, labels = right()
+    seen: list[Tensor] = []
+
+    def halved(candidates: Tensor, chosen: Tensor) -> Tensor:
+        delivered = (images[chosen] + candidates) / 2
+        seen.append(delivered.detach())
+        return delivered
+
+    found = Ascent("a", "linf", losses.margin, 5)(detector, images, labels, EPS, deliver=halved)
+    assert len(seen) > 1
+    assert (found - images).abs().max() > EPS * 0.9
+    away = [(pictures.unsqueeze(1) - images).abs().amax(dim=(2, 3, 4)).amin(dim=1) for pictures in seen]
+    assert torch.cat(away).max() <= EPS / 2 + 1e-9
+
+
+def test_nothing_happens_at_radius_0_or_without_images() -> None:
+    detector, images, labels = right()
+    attack = Ascent("a", "linf", losses.margin, 5)
+    assert torch.equal(attack(detector, images, labels, 0), images)
+    assert attack(detector, images[:0], labels[:0], EPS).shape == (0, 1, 32, 32)
+
+
+def test_it_works_without_gradients_around_it_and_leaves_modes_alone() -> None:
+    detector, images, labels = right()
+    detector.train()
+    with torch.no_grad():
+        found = Ascent("a", "linf", losses.margin, 5)(detector, images, labels, 64 * LEVEL)
+    assert detector.training
+    assert wrong(detector.eval(), found, labels).any()
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 1, "restarts": -1}])
+def test_impossible_numbers_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="steps must be"):
+        Ascent("a", "linf", losses.margin, **options)
+    with pytest.raises(ValueError, match="not both"):
+        Ascent("a", "linf", losses.margin, 1, targets=1, wanted=0)
+
+
+def test_a_loss_is_found_by_its_name() -> None:
+    path = {"_target_": "hydra.utils.get_method", "path": "advforensics.attacks.losses.dlr"}
+    assert instantiate(path) is losses.dlr
