@@ -1,4 +1,4 @@
-"""Is one minimum-norm run a whole curve? ``python experiments/minimum_norm/run.py STORE CHECKPOINT... > results.csv``."""
+"""Is one minimum-norm run a curve? ``python experiments/minimum_norm/run.py STORE CHECKPOINT... > results.csv``."""
 
 import sys
 from functools import partial

@@ -75,7 +75,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
             rows.append(sample_rows(instantiate(cfg.ensemble.tools).run(trained.detector, targets), cfg.eps_levels))
         write_samples(path, pd.concat(rows, ignore_index=True), facts, trained.classes)
         samples = read_samples(path)
-        verdict = alarms.from_samples(samples, targets.images[0].numel())
+        verdict = alarms.from_samples(samples)
         verdict += _probed(trained, targets, cfg)
         alarms.write(folder / "alarms.csv", verdict)
         run.tags(**alarms.tags(verdict))

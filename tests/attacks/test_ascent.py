@@ -72,7 +72,7 @@ def test_adaptive_steps_are_torchattacks_apgd(norm: Norm, steps: int, kind: str)
     with torch.no_grad():
         values = [loss(detector(pictures), labels, None) for pictures in (found, best)]
     close = (values[0] - values[1]).abs() < 1e-5
-    # Their first check compares the first loss with 0 instead of the loss at the start, which halves a step now and then.
+    # Their first check compares the first loss with 0, not with that at the start, which halves a step now and then.
     assert close.float().mean() >= 0.9
     assert abs(float((values[0] - values[1]).mean())) < 0.02 * float(values[1].abs().mean())
 
@@ -172,10 +172,10 @@ def test_it_works_without_gradients_around_it_and_leaves_modes_alone() -> None:
     assert wrong(detector.eval(), found, labels).any()
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 1, "restarts": -1}])
-def test_impossible_numbers_are_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(("steps", "restarts"), [(0, 0), (1, -1)])
+def test_impossible_numbers_are_refused(steps: int, restarts: int) -> None:
     with pytest.raises(ValueError, match="steps must be"):
-        Ascent("a", "linf", losses.margin, **options)
+        Ascent("a", "linf", losses.margin, steps, restarts=restarts)
     with pytest.raises(ValueError, match="not both"):
         Ascent("a", "linf", losses.margin, 1, targets=1, wanted=0)
 

@@ -13,7 +13,7 @@ from advforensics.robustness.engine import Targets
 GREY = picture(3).pixels[:64, :64, 1].copy()
 COLUMNS = {
     *("sample_id", "group", "label", "attack", "norm", "eps_levels", "domain", "predicted", "correct", "margin"),
-    *("score", "linf_levels", "l2", "knowledge", "fell_to"),
+    *("score", "linf_levels", "rms_levels", "l2", "knowledge", "fell_to"),
 }
 
 

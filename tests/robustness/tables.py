@@ -69,6 +69,7 @@ def sample_table(
                             "margin": found,
                             "score": 1 / (1 + np.exp(np.where(label == 0, found, -found))),
                             "linf_levels": state["moved"],
+                            "rms_levels": state["moved"],
                             "l2": state["moved"] / 255 * np.sqrt(PIXELS),
                             "task": "manipulation",
                             "detector": "constrained",

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from advforensics.robustness.alarms import Alarm, beyond_chance, from_samples, read, tags, write
 
-PIXELS = 1024
 EPS = (0.0, 1.0, 2.0)
 CASCADE = ("apgd", "square")
 
@@ -39,7 +38,7 @@ def cascade(photographs: int = 30, per_photograph: int = 4, classes: int = 2, do
                         "correct": ~fell,
                         "fell_to": np.select([falls_at == 0, fell], ["clean", "apgd"], ""),
                         "linf_levels": moved,
-                        "l2": moved / 255 * np.sqrt(PIXELS),
+                        "rms_levels": moved,
                         "defense": "baseline",
                         "seed": 1,
                     }
@@ -49,7 +48,7 @@ def cascade(photographs: int = 30, per_photograph: int = 4, classes: int = 2, do
 
 
 def fired(samples: pd.DataFrame) -> dict[str, str]:
-    return {alarm.name: alarm.evidence for alarm in from_samples(samples, PIXELS) if alarm.fired}
+    return {alarm.name: alarm.evidence for alarm in from_samples(samples) if alarm.fired}
 
 
 def answer(samples: pd.DataFrame, predicted: ArrayLike) -> pd.DataFrame:
@@ -64,7 +63,7 @@ def test_an_honest_table_is_quiet(classes: int, domain: str) -> None:
 
 
 def test_every_alarm_tells_evidence_and_advice() -> None:
-    alarms = from_samples(cascade(), PIXELS)
+    alarms = from_samples(cascade())
     assert len({alarm.name for alarm in alarms}) == len(alarms) == 6
     assert all(alarm.evidence and alarm.advice for alarm in alarms)
 
@@ -142,7 +141,7 @@ def test_a_picture_outside_its_ball_is_found_but_for_jpeg(domain: str) -> None:
 def test_l2_is_measured_per_pixel_value() -> None:
     samples = cascade().assign(norm="l2", linf_levels=100.0)
     assert "outside_ball" not in fired(samples)
-    samples["l2"] *= 2
+    samples["rms_levels"] *= 2
     assert "l2 float" in fired(samples)["outside_ball"]
 
 
@@ -169,9 +168,9 @@ def test_a_curve_that_rises_is_named() -> None:
 
 def test_only_the_table_of_one_detector_with_clean_rows_is_judged() -> None:
     with pytest.raises(ValueError, match="one detector"):
-        from_samples(pd.concat([cascade(), cascade().assign(seed=2)]), PIXELS)
+        from_samples(pd.concat([cascade(), cascade().assign(seed=2)]))
     with pytest.raises(ValueError, match="eps_levels 0"):
-        from_samples(cascade().query("eps_levels > 0"), PIXELS)
+        from_samples(cascade().query("eps_levels > 0"))
 
 
 def test_alarms_come_back_from_their_file(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_row_per_cell_and_metric_says_what_it_rests_on(table: pd.DataFrame) ->
     assert (table[["images", "photographs", "seeds"]] == [72, 12, 2]).all(axis=None)
     assert set(table["metric"]) == {
         *("accuracy", "balanced_accuracy", "attack_success_rate", "auroc"),
-        *("success_linf_levels", "success_l2", "clean_prediction_share", "passes_as_pristine"),
+        *("success_linf_levels", "success_rms_levels", "success_l2", "clean_prediction_share", "passes_as_pristine"),
     }
 
 

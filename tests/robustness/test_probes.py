@@ -45,8 +45,9 @@ def told_by_clean_answers(case: Case) -> set[str]:
     names = [f"s{number}" for number in range(len(predicted))]
     rows = pd.DataFrame({"sample_id": names, "group": names, "label": case.labels.numpy(), "predicted": predicted})
     rows = rows.assign(correct=rows["predicted"] == rows["label"], attack="none", knowledge="white box", fell_to="")
-    rows = rows.assign(norm="linf", domain="float", eps_levels=0.0, linf_levels=0.0, l2=0.0, defense="it", seed=0)
-    return fired(from_samples(rows, case.images[0].numel()))
+    rows = rows.assign(norm="linf", domain="float", eps_levels=0.0, linf_levels=0.0, rms_levels=0.0)
+    rows = rows.assign(defense="it", seed=0)
+    return fired(from_samples(rows))
 
 
 @pytest.mark.parametrize("name", WRAPPED)

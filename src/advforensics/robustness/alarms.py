@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from advforensics.attacks.threat import LEVEL
 from advforensics.robustness.intervals import Bootstrap
 
 CURVE = ["norm", "domain"]  # one cascade of attacks
@@ -48,12 +47,11 @@ def beyond_chance(count: int, images: int) -> bool:
     return count >= 3 and count > 0.01 * images
 
 
-def from_samples(samples: pd.DataFrame, pixel_values: int) -> list[Alarm]:
+def from_samples(samples: pd.DataFrame) -> list[Alarm]:
     """Return the verdict of a sample table on itself.
 
     Args:
         samples: The sample table of one detector.
-        pixel_values: How many values a picture has, C * H * W: the column ``l2`` is the norm over all of them.
 
     Raises:
         ValueError: If the table is empty, holds more than one detector, or has no rows at ``eps_levels`` 0.
@@ -67,7 +65,7 @@ def from_samples(samples: pd.DataFrame, pixel_values: int) -> list[Alarm]:
         _collapsed(samples),
         _black_box_stronger(samples),
         _clean_differs(samples),
-        _outside_ball(samples, pixel_values),
+        _outside_ball(samples),
         _curve_rises(samples),
         _few_photographs(samples),
     ]
@@ -149,18 +147,17 @@ def _clean_differs(samples: pd.DataFrame) -> Alarm:
     )
 
 
-def _outside_ball(samples: pd.DataFrame, pixel_values: int) -> Alarm:
+def _outside_ball(samples: pd.DataFrame) -> Alarm:
     """Compare distances with radii; in the domain jpeg the ball holds before compression, so it is left out."""
     rows = samples[samples["domain"] != "jpeg"]
-    rms_levels = rows["l2"] / LEVEL / np.sqrt(pixel_values)
-    size = rms_levels.where(rows["norm"] == "l2", rows["linf_levels"])
+    size = rows["rms_levels"].where(rows["norm"] == "l2", rows["linf_levels"])
     excess = size - rows["eps_levels"]
     outside = ~(excess <= TOLERANCE * (1 + rows["eps_levels"]))  # NaN is outside too
     evidence = f"{int(outside.sum())} of {len(rows)} rows lie outside their ball"
     if outside.any():
-        row = rows.loc[excess.fillna(np.inf).idxmax()]
+        row = rows.assign(size=size).to_dict("records")[int(excess.fillna(np.inf).argmax())]
         evidence += (
-            f"; {row['attack']}, {row['norm']} {row['domain']}: {size[row.name]:.4g} levels at {row['eps_levels']:g}"
+            f"; {row['attack']}, {row['norm']} {row['domain']}: {row['size']:.4g} levels at {row['eps_levels']:g}"
         )
     return Alarm(
         "outside_ball",

@@ -87,10 +87,7 @@ class Cascade:
         self.fell_at = torch.full((len(self.images),), torch.inf)
         self.rows: list[pd.DataFrame] = []
         self.costs: list[dict[str, object]] = []
-        everyone = torch.arange(len(self.images))
-        clean = [self._judged(chosen, self.images[chosen], 0.0) for chosen in everyone.split(engine.batch_size)]
-        self.logits = torch.cat([logits for _, logits in clean])
-        self.pictures = torch.cat([pictures for pictures, _ in clean])
+        self.pictures, self.logits = self._clean()
         self.lead = self._lead(self.logits, self.labels)
         self.standing = (self.lead > 0) & (self.labels != (-1 if self.wanted is None else self.wanted))
         self.fell_to[(self.lead <= 0).numpy()] = CLEAN
@@ -117,6 +114,22 @@ class Cascade:
         stood = [self.targets.sample_ids[index] for index in self.fell_at.isinf().nonzero().flatten().tolist()]
         self.domain.discard(self.norm, stood)
         return Swept(pd.concat(self.rows, ignore_index=True), pd.DataFrame(self.costs), self.pictures, self.fell_at)
+
+    def _clean(self) -> tuple[Tensor, Tensor]:
+        """Return what is delivered of the images themselves, and its logits.
+
+        It is kept as attacks are: a sweep that goes on must not write clean files over adversarial ones.
+        """
+        clean = []
+        for number, chosen in enumerate(torch.arange(len(self.images)).split(self.engine.batch_size)):
+
+            def work(chosen: Tensor = chosen) -> Outcome:
+                pictures, logits = self._judged(chosen, self.images[chosen], 0.0)
+                return {"pictures": pictures, "logits": logits}
+
+            name = f"{self.norm}-{self.domain.name}/clean-{number}"
+            clean.append(self.engine.journal.get(name if self.wanted is None else f"{name}-{self.wanted}", work))
+        return torch.cat([kept["pictures"] for kept in clean]), torch.cat([kept["logits"] for kept in clean])
 
     def _nearest(self, attack: MinimumNorm) -> tuple[Tensor, Tensor]:
         """Run a minimum-norm attack on what stands; return its pictures and how far they are, ``(N,)``."""

@@ -10,7 +10,7 @@ WORST = "worst"
 TOOLS = "tools"  # knowledge of a forger without gradients or queries
 CELL = ["norm", "domain", "attack", "eps_levels"]
 CELL_FACTS = [*CELL, "knowledge"]
-DISTORTIONS = ["linf_levels", "l2"]
+DISTORTIONS = ["linf_levels", "rms_levels", "l2"]
 SIZES = {"linf": "linf_levels", "l2": "rms_levels"}  # the column with a change's size in the ball's own norm, in levels
 REQUIRED = [
     *("sample_id", "group", "label", *CELL, "knowledge", "fell_to", "predicted", "correct", "score", *DISTORTIONS),
@@ -35,7 +35,7 @@ class Cube:
         predicted: Predicted class, shape ``(cells, rows)``. Under `WORST` that of the first attack that made it wrong.
         pristine: Whether the answer is class 0, shape ``(cells, rows)``; under `WORST` whether any attack made it so.
         score: Probability of not being class 0, shape ``(cells, rows)``.
-        distortion: By name (see `DISTORTIONS`, `SIZES`), shape ``(attacked, rows)``: distortion belongs to an attack.
+        distortion: By name (see `DISTORTIONS`), shape ``(attacked, rows)``: distortion belongs to an attack.
         sample: Sample of each row, shape ``(rows,)``, as are the next three.
         group: Its photograph.
         label: Its true class.
@@ -107,7 +107,6 @@ def _cube(rows: pd.DataFrame, defense: str) -> Cube:
         worst_score.append(np.where(label == 0, score[tried].max(axis=0), score[tried].min(axis=0)))
     cells = pd.concat([cells, *worst_cells], ignore_index=True)
     predicted, score = np.vstack([predicted, *worst_predicted]), np.vstack([score, *worst_score])
-    sizes = [column for column in SIZES.values() if column in rows]
     return Cube(
         cells=cells,
         clean=_clean(cells, predicted, defense),
@@ -115,7 +114,7 @@ def _cube(rows: pd.DataFrame, defense: str) -> Cube:
         predicted=predicted,
         pristine=np.vstack([pristine, *worst_pristine]),
         score=score,
-        distortion={name: matrix(name) for name in dict.fromkeys([*DISTORTIONS, *sizes])},
+        distortion={name: matrix(name) for name in DISTORTIONS},
         sample=first["sample_id"].to_numpy(object),
         group=first["group"].to_numpy(object),
         label=label,

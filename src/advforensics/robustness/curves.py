@@ -34,9 +34,9 @@ def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.Da
       a forger could make it. NaN when there are no such images.
     - ``auroc``: class 0 against the rest, by ``score``; NaN when all images are on one side. Under `WORST` each
       image has the least favourable of its scores.
-    - ``success_linf_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion of the images counted
-      by the success rate; NaN when there are none. Each counts with the change that felled it, whichever attack that
-      was. ``success_rms_levels`` likewise if the table has the column. Not given for `WORST`.
+    - ``success_linf_levels``, ``success_rms_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion
+      of the images counted by the success rate; NaN when there are none. Each counts with the change that felled it,
+      whichever attack that was. Not given for `WORST`.
     - ``clean_prediction_share``, for `WORST` at epsilon 0 only: share of the class predicted most often, 1 for a
       detector that has collapsed to one class.
 

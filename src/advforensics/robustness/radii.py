@@ -73,7 +73,7 @@ def image_radii(cube: Cube, norm: str, domain: str) -> Floats:
     cells = cube.cells.iloc[: cube.attacked]
     cells = cells[(cells["norm"] == norm) & (cells["domain"] == domain) & (cells["knowledge"] != TOOLS)]
     eps = np.broadcast_to(cells["eps_levels"].to_numpy()[:, None], (len(cells), len(cube.label)))
-    if SIZES[norm] in cube.distortion and domain != "jpeg":
+    if domain != "jpeg":
         eps = np.fmin(eps, cube.distortion[SIZES[norm]][cells.index])
     return np.asarray(np.where(cube.correct[cells.index], np.inf, eps).min(axis=0))
 

@@ -9,7 +9,8 @@ all before it, at this radius and all below. Columns:
 - ``predicted``, ``correct``, ``margin``, ``score`` (probability of not being class 0) of the picture as it then is;
 - ``fell_to``: the attack that turned the image at this radius or below, empty if it stands, ``clean`` if it was wrong
   from the start;
-- ``linf_levels``, ``l2`` (over all pixel values, in [0, 1] units): size of the change;
+- size of the change: ``linf_levels`` and ``rms_levels`` (root mean square over pixel values; what ``eps_levels`` of L2
+  bounds), both in levels, and ``l2`` (over all pixel values, in [0, 1] units);
 - run facts: ``task``, ``detector``, ``defense``, ``seed``, ``checkpoint``, ``commit``.
 """
 
