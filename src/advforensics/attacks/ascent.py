@@ -22,8 +22,9 @@ def as_made(candidates: Tensor, chosen: Tensor) -> Tensor:
 class Ascent:
     """A white-box attack that climbs a loss inside a ball.
 
-    Each image leaves as soon as it has fallen. It also leaves when there is no hope: when its lead, were it to shrink
-    on at twice the pace of the last fifth of the steps, would still be there at the end. With `AdaptiveStep` this is
+    Each image leaves as soon as it has fallen. It also leaves when there is no hope: when its lead is more than a
+    quarter of what it was at the start of the run and, were it to shrink on at twice the pace of the last eighth of the
+    steps, would still be there at the end. With `AdaptiveStep` this is
     APGD, with `FixedStep` PGD; without leaving early both give the pictures that torchattacks gives.
 
     Args:
@@ -81,6 +82,7 @@ class Ascent:
         start: Tensor | None = None,
         deliver: Deliver = as_made,
         leave: bool = True,
+        thorough: bool = False,
         step_rule: type[StepRule] | None = None,
     ) -> Tensor:
         """Return the best candidates found, inside ball and [0, 1], not yet delivered: ``(N, C, H, W)``.
@@ -94,13 +96,15 @@ class Ascent:
             deliver: What the detector sees of candidates inside the ball; gradients must get through it.
             leave: Whether images leave early. Without, every image gets all steps and ends where its loss was highest:
                 for pictures that are to fool another detector, or to outlive a compression drawn at random.
+            thorough: Go on with images for which there is no hope, for this once.
             step_rule: Another rule than the attack's own, for this once.
         """
         images = images.detach()
         if eps == 0 or len(images) == 0:
             return images.clone()
         with attackable(detector):
-            search = _Search(self, detector, images, labels, eps, deliver, leave, step_rule or self.step_rule)
+            patient, rule = self.thorough or thorough, step_rule or self.step_rule
+            search = _Search(self, detector, images, labels, eps, deliver, leave, patient, rule)
             known = None if self.fresh or start is None else project(self.norm, eps, images, start)
             for run in range(self.restarts + 1):
                 for wanted in self._goals(detector, images, labels):
@@ -132,10 +136,11 @@ class _Search:
         eps: float,
         deliver: Deliver,
         leave: bool,
+        thorough: bool,
         step_rule: type[StepRule],
     ) -> None:
-        self.attack, self.detector, self.eps, self.deliver, self.leave = attack, detector, eps, deliver, leave
-        self.step_rule = step_rule
+        self.attack, self.detector, self.eps, self.deliver = attack, detector, eps, deliver
+        self.leave, self.thorough, self.step_rule = leave, thorough, step_rule
         self.images, self.labels = images, labels
         self.pictures = images.clone()
         self.leads = torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
@@ -160,8 +165,8 @@ class _Search:
             chosen = chosen[wanted[chosen] != self.labels[chosen]]
         pictures = begin[chosen]
         rule = self.step_rule(attack.norm, self.eps, self.images[chosen], attack.steps)
-        window = max(attack.steps // 5, 5)
-        lead = before = torch.full((len(chosen),), torch.inf, dtype=begin.dtype, device=begin.device)
+        window = max(attack.steps // 8, 5)
+        lead = before = at_start = torch.full((len(chosen),), torch.inf, dtype=begin.dtype, device=begin.device)
         for step in range(attack.steps + 1):
             if len(chosen) == 0:
                 return
@@ -171,13 +176,14 @@ class _Search:
             stays = self._record(pictures.detach(), logits, losses, chosen) > 0
             ahead = margins(logits, self.labels[chosen]) if goal is None else -margin(logits, self.labels[chosen], goal)
             lead = torch.minimum(lead, ahead)
+            at_start = at_start if step else lead
             if not self.leave:
                 stays = torch.ones_like(stays)
             elif step % window == 0:
                 # So much can still be gained, were it to go on twice as well. The first steps tell nothing.
                 reach = 2 * (before - lead) * (attack.steps - step) / window
-                if step > window and not attack.thorough:
-                    stays &= lead < reach
+                if step > window and not self.thorough:
+                    stays &= (lead < reach) | (lead < at_start / 4)
                 before = lead
             if last:
                 return
@@ -186,7 +192,7 @@ class _Search:
                 # A forward pass costs a fraction of a backward one: rather repeat it for the few that stay than
                 # carry the many that leave back through the network.
                 again = 4 * int(stays.sum()) < 3 * len(stays)
-                chosen, lead, before = chosen[stays], lead[stays], before[stays]
+                chosen, lead, before, at_start = chosen[stays], lead[stays], before[stays], at_start[stays]
                 if len(chosen) == 0:
                     return
                 if again:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AnyAttack = Attack | Ascent | MinimumNorm
 CLEAN = "clean"  # what an image that was wrong from the start fell to
+FEW = 0.05  # of the images: where no more stand, giving none up costs little, and the end of a curve is what it says
 DELIVERED = "8bit"  # what an image fell to that fell to a picture of whole levels
 
 
@@ -183,6 +184,7 @@ class Cascade:
         # One quality at which an image falls says little about the next, and an adaptive step takes the draws for
         # oscillation.
         noisy: dict[str, Any] = {"leave": False, "step_rule": FixedStep} if self.domain.name == "jpeg" else {}
+        few = int(self.standing.sum()) <= FEW * len(self.images)
         change = self.candidates[chosen] - images
         length = size(self.norm, change)
         start = images + change * (eps / length.clamp_min(1e-12)) if (length > 0).any() else None
@@ -193,6 +195,7 @@ class Cascade:
             eps,
             start=start,
             deliver=lambda candidates, rows: self.domain.deliver(self.norm, eps, images[rows], candidates),
+            thorough=few,
             **noisy,
         )
 
