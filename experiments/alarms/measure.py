@@ -17,9 +17,9 @@ from advforensics.attacks.deliver import Float
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import margin
 from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchDataset, PatchStore
+from advforensics.data import PatchDataset, PatchStore, Targets
 from advforensics.robustness.alarms import Alarm, from_samples
-from advforensics.robustness.engine import Engine, Targets
+from advforensics.robustness.engine import Engine
 from advforensics.robustness.probes import FATAL, probe
 
 HERE = Path(__file__).parent

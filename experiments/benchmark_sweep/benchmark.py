@@ -20,8 +20,7 @@ from torch import Tensor
 from advforensics.attacks.threat import LEVEL
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.cost import counted
-from advforensics.data import PatchStore
-from advforensics.robustness.engine import Targets
+from advforensics.data import PatchStore, Targets
 from advforensics.sweep import select
 from experiments.benchmark_sweep.competitors import Tool, art_pgd, foolbox_pgd, stands, torchattacks_pgd
 from experiments.benchmark_sweep.drawing import draw_curves, draw_growth

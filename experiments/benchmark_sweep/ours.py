@@ -9,7 +9,8 @@ from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.deliver import Float
 from advforensics.attacks.losses import cross_entropy
 from advforensics.attacks.threat import LEVEL
-from advforensics.robustness.engine import Engine, Targets
+from advforensics.data import Targets
+from advforensics.robustness.engine import Engine
 
 BATCH = 64
 

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from advforensics.attacks.deliver import Domain, EightBit, Float, Jpeg, Png, reread
+from advforensics.attacks.deliver import Domain, EightBit, Float, Jpeg, Png
+from advforensics.attacks.files import reread
 from advforensics.attacks.gateway import attackable
 from advforensics.attacks.losses import margins
 from advforensics.attacks.steps import steepest

@@ -1,6 +1,8 @@
 """Patches of a store as batches of tensors."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The images a sweep attacks.
+
+    Attributes:
+        images: ``(N, C, H, W)``, float in [0, 1], whole levels.
+        labels: ``(N,)``.
+        sample_ids: Patch ids, length N.
+        groups: Content hashes of the photographs they were cut from, length N.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sample_ids: Sequence[str]
+    groups: Sequence[str]
 
 
 class PatchStore:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.threat import LEVEL, to_8bit
 from advforensics.checkpoint import Trained
+from advforensics.data import Targets
 from advforensics.detectors.detector import Detector
 from advforensics.figures import gallery
-from advforensics.robustness.engine import Targets
 
 
 def draw(trained: Trained, targets: Targets, attack: Attack, cfg: DictConfig) -> Figure:

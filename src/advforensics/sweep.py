@@ -12,13 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from advforensics.attacks.tools import sample_rows
 from advforensics.checkpoint import Trained
-from advforensics.data import PatchDataset, PatchStore
+from advforensics.data import PatchDataset, PatchStore, Targets
 from advforensics.examples import draw
 from advforensics.figures import cascade, save
 from advforensics.robustness import alarms
 from advforensics.robustness.alarms import Alarm
 from advforensics.robustness.curves import curves
-from advforensics.robustness.engine import Engine, Targets
+from advforensics.robustness.engine import Engine
 from advforensics.robustness.ensemble import cascades
 from advforensics.robustness.felled import felled
 from advforensics.robustness.journal import Journal

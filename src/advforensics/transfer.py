@@ -24,8 +24,7 @@ from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import margins
 from advforensics.attacks.threat import LEVEL, Norm, distances, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
-from advforensics.data import PatchStore
-from advforensics.robustness.engine import Targets
+from advforensics.data import PatchStore, Targets
 from advforensics.robustness.intervals import Bootstrap
 from advforensics.sweep import select
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 from toys import random_images, tiny_detector
 
-from advforensics.attacks.deliver import Domain, EightBit, Float, Jpeg, Png, reread
+from advforensics.attacks.deliver import Domain, EightBit, Float, Jpeg, Png
+from advforensics.attacks.files import reread
 from advforensics.attacks.gateway import attackable
 from advforensics.attacks.lattice import descend
 from advforensics.attacks.losses import margins

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from toys import picture, random_images
 
 from advforensics.attacks.tools import LADDERS, Pixels, Tool, Tools, blur, jpeg, median, noise, resize, sample_rows
-from advforensics.robustness.engine import Targets
+from advforensics.data import Targets
 
 GREY = picture(3).pixels[:64, :64, 1].copy()
 COLUMNS = {

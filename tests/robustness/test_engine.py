@@ -22,8 +22,9 @@ from advforensics.attacks.losses import margins
 from advforensics.attacks.minimum import MinimumNorm
 from advforensics.attacks.threat import LEVEL
 from advforensics.cli import config_dir
+from advforensics.data import Targets
 from advforensics.robustness.cascade import AnyAttack
-from advforensics.robustness.engine import Engine, Targets
+from advforensics.robustness.engine import Engine
 
 FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
 PGD = Attack("pgd", partial(torchattacks.PGD, steps=12), "linf", relative_step=0.25)

@@ -16,7 +16,8 @@ from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.deliver import Float, Png
 from advforensics.attacks.minimum import MinimumNorm
-from advforensics.robustness.cascade import AnyAttack, Targets
+from advforensics.data import Targets
+from advforensics.robustness.cascade import AnyAttack
 from advforensics.robustness.engine import Engine
 from advforensics.robustness.journal import Journal, Outcome
 

@@ -7,16 +7,15 @@ been written, and read back.
 """
 
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from advforensics.attacks.files import decoded, encoded, reread, whole_levels
 from advforensics.attacks.lattice import descend
 from advforensics.attacks.threat import Norm, inside, project, to_8bit
 
@@ -158,8 +157,9 @@ class Png(EightBit):
         """
         pictures = super().final(norm, eps, images, candidates, detector, labels, names, wanted)
         paths = _paths(self.folder, norm, names, "png")
+        (self.folder / norm).mkdir(parents=True, exist_ok=True)
         for path, picture in zip(paths, pictures, strict=True):
-            _write(path, _file(picture, "PNG"))
+            path.write_bytes(encoded(picture, "PNG"))
         read = reread(paths).to(images)
         if not (fine := inside(norm, eps, images, read)).all():
             outside = [str(path) for path, good in zip(paths, fine.tolist(), strict=True) if not good]
@@ -202,8 +202,8 @@ class Jpeg(Domain):
         low, high = self.qualities
         drawn = torch.randint(low, high + 1, (len(candidates),)).tolist()
         pictures = to_8bit(norm, eps, images, candidates)
-        files = [_file(picture, "JPEG", quality) for picture, quality in zip(pictures, drawn, strict=True)]
-        return torch.stack([_decoded(file) for file in files]).to(images) if files else pictures
+        files = [encoded(picture, "JPEG", quality) for picture, quality in zip(pictures, drawn, strict=True)]
+        return torch.stack([decoded(file) for file in files]).to(images) if files else pictures
 
     def final(
         self,
@@ -219,13 +219,14 @@ class Jpeg(Domain):
         """Return what the files hold."""
         pictures = to_8bit(norm, eps, images, candidates)
         paths = _paths(self.folder, norm, names, "jpg")
+        (self.folder / norm).mkdir(parents=True, exist_ok=True)
         for path, picture, image in zip(paths, pictures, images, strict=True):
-            _write(path, _file(picture, "JPEG", self.quality(image)))
+            path.write_bytes(encoded(picture, "JPEG", self.quality(image)))
         return reread(paths).to(images) if paths else pictures
 
     def quality(self, image: Tensor) -> int:
         """Return the quality that versions of an image ``(C, H, W)`` are judged at: drawn once, by its content."""
-        digest = hashlib.sha256(_levels(image).tobytes()).digest()
+        digest = hashlib.sha256(whole_levels(image).tobytes()).digest()
         rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8])])
         return int(rng.integers(self.qualities[0], self.qualities[1] + 1))
 
@@ -235,38 +236,5 @@ class Jpeg(Domain):
             path.unlink(missing_ok=True)
 
 
-def reread(paths: Sequence[Path]) -> Tensor:
-    """Read picture files as an ordinary reader does: ``(N, C, H, W)``, float in [0, 1], C of 1 (grey) or 3 (RGB)."""
-    return torch.stack([_decoded(path.read_bytes()) for path in paths])
-
-
 def _paths(folder: Path, norm: Norm, names: Sequence[str], suffix: str) -> list[Path]:
     return [folder / norm / f"{name}.{suffix}" for name in names]
-
-
-def _levels(picture: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return a picture ``(C, H, W)`` of whole levels as ``uint8``, ``(H, W)`` or ``(H, W, 3)``."""
-    levels = (picture.detach().cpu() * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    if levels.shape[2] not in (1, 3):
-        raise ValueError(f"files hold pictures of 1 or 3 channels, not {levels.shape[2]}: leave out domains png, jpeg")
-    return levels[..., 0] if levels.shape[2] == 1 else levels
-
-
-def _file(picture: Tensor, kind: str, quality: int | None = None) -> bytes:
-    """Return a picture ``(C, H, W)`` of whole levels as the content of a file."""
-    stream = io.BytesIO()
-    options = {} if quality is None else {"quality": quality}
-    Image.fromarray(_levels(picture)).save(stream, format=kind, **options)
-    return stream.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def _decoded(content: bytes) -> Tensor:
-    """Return the picture in a file, ``(C, H, W)`` in [0, 1]."""
-    with Image.open(io.BytesIO(content)) as opened:
-        levels = np.array(opened)
-    return torch.from_numpy(levels.reshape(*levels.shape[:2], -1)).permute(2, 0, 1).to(torch.float32) / 255

@@ -13,7 +13,6 @@ not see there.
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,9 +24,7 @@ from torch import Tensor, nn
 
 from advforensics.attacks.losses import margins
 from advforensics.attacks.threat import LEVEL, Norm, distances
-
-if TYPE_CHECKING:  # the engine uses attacks, not the other way round
-    from advforensics.robustness.engine import Targets
+from advforensics.data import Targets
 
 Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 Tool = Callable[[Pixels, float], Pixels]
@@ -94,7 +91,7 @@ class Tools:
         self.ladders = ladders
         self.batch_size = batch_size
 
-    def run(self, detector: nn.Module, targets: "Targets") -> pd.DataFrame:
+    def run(self, detector: nn.Module, targets: Targets) -> pd.DataFrame:
         """Return one row per image and setting, the clean picture (tool ``none``) among them.
 
         Columns: ``sample_id``, ``group``, ``label``; ``tool`` and ``strength``; ``rms_levels``, ``psnr`` (dB),
@@ -116,7 +113,7 @@ class Tools:
         return pd.concat(parts, ignore_index=True)
 
     def _judged(
-        self, detector: nn.Module, targets: "Targets", tool: str, strength: float, pictures: Tensor
+        self, detector: nn.Module, targets: Targets, tool: str, strength: float, pictures: Tensor
     ) -> pd.DataFrame:
         detector.eval()
         with torch.no_grad():

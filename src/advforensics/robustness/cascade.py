@@ -31,23 +31,6 @@ DELIVERED = "8bit"  # what an image fell to that fell to a picture of whole leve
 
 
 @dataclass(frozen=True)
-class Targets:
-    """The images a sweep attacks.
-
-    Attributes:
-        images: ``(N, C, H, W)``, float in [0, 1], whole levels.
-        labels: ``(N,)``.
-        sample_ids: Patch ids, length N.
-        groups: Content hashes of the photographs they were cut from, length N.
-    """
-
-    images: Tensor
-    labels: Tensor
-    sample_ids: Sequence[str]
-    groups: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Swept:
     """What a sweep in one norm and domain gives.
 

@@ -6,10 +6,9 @@ from torch import nn
 
 from advforensics.attacks.deliver import Domain
 from advforensics.attacks.minimum import MinimumNorm
-from advforensics.robustness.cascade import AnyAttack, Cascade, Swept, Targets
+from advforensics.data import Targets
+from advforensics.robustness.cascade import AnyAttack, Cascade, Swept
 from advforensics.robustness.journal import Journal
-
-__all__ = ["Engine", "Swept", "Targets"]
 
 
 class Engine:
