@@ -112,6 +112,15 @@ def tiny_detector(channels: int = 1, classes: int = 3, seed: int = 0) -> Detecto
     return detector
 
 
+class Brightness(nn.Module):
+    """Two classes: class 1 is what is brighter than mid-grey; the logits lead by 100 times the difference."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(N, 2)``."""
+        lead = (images.mean(dim=(1, 2, 3)) - 0.5) * 50
+        return torch.stack([-lead, lead], dim=1)
+
+
 def random_images(number: int, size: int = 32, channels: int = 1, seed: int = 0, margin: int = 0) -> Tensor:
     """Return pictures of whole levels, ``(number, channels, size, size)``, ``margin`` levels off black and white."""
     generator = torch.Generator().manual_seed(seed)

@@ -8,14 +8,15 @@ import torch
 import torchattacks
 from hydra.utils import instantiate
 from torch import Tensor, nn
-from toys import random_images, tiny_detector
+from toys import Brightness, random_images, tiny_detector
 
 from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import Loss, margins
-from advforensics.attacks.steps import AdaptiveStep, FixedStep
+from advforensics.attacks.steps import AdaptiveStep, FixedStep, StepRule
 from advforensics.attacks.threat import LEVEL, Norm, distances, radius
+from advforensics.cost import counted
 
 EPS = 2 * LEVEL
 NORMS: list[Norm] = ["linf", "l2"]
@@ -183,3 +184,19 @@ def test_impossible_numbers_are_refused(steps: int, restarts: int) -> None:
 def test_a_loss_is_found_by_its_name() -> None:
     path = {"_target_": "hydra.utils.get_method", "path": "advforensics.attacks.losses.dlr"}
     assert instantiate(path) is losses.dlr
+
+
+@pytest.mark.parametrize("rule", [AdaptiveStep, FixedStep])
+def test_images_leave_when_there_is_no_hope_unless_they_are_nearly_there(rule: type[StepRule]) -> None:
+    labels, steps = torch.tensor([1]), 40
+    attack = Ascent("a", "linf", losses.margin, steps, step_rule=rule)
+
+    def gradients(mean: float, eps: float, *, thorough: bool = False) -> int:
+        image = torch.full((1, 1, 4, 4), mean)
+        with counted(detector := Brightness()) as cost:
+            attack(detector, image, labels, eps, start=image, thorough=thorough)
+        return cost.backward
+
+    assert gradients(0.9, 0.1) <= steps / 4
+    assert gradients(0.9, 0.1, thorough=True) == steps
+    assert gradients(0.9, 0.39) == steps

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch import Tensor, nn
-from toys import picture, random_images
+from toys import Brightness, picture, random_images
 
 from advforensics.attacks.tools import LADDERS, Pixels, Tool, Tools, blur, jpeg, median, noise, resize, sample_rows
 from advforensics.data import Targets
@@ -15,14 +13,6 @@ COLUMNS = {
     *("sample_id", "group", "label", "attack", "norm", "eps_levels", "domain", "predicted", "correct", "margin"),
     *("score", "linf_levels", "rms_levels", "l2", "knowledge", "fell_to"),
 }
-
-
-class Brightness(nn.Module):
-    """Two classes: pictures whose mean is above a level, and others."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        lead = (images.mean(dim=(1, 2, 3)) - 0.5) * 100
-        return torch.stack([-lead, lead], dim=1)
 
 
 def targets(channels: int = 1) -> Targets:

@@ -12,7 +12,7 @@ import torchattacks
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from toys import ATTACKS, random_images, tiny_detector
+from toys import ATTACKS, Brightness, random_images, tiny_detector
 
 from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
@@ -328,6 +328,18 @@ def test_costs_are_those_of_the_detector() -> None:
     assert costs["forward"].sum() == pytest.approx(passed, abs=2 * len(chosen.labels))  # clean pictures, and judging
     assert (costs["forward"] >= costs["backward"]).all()
     assert costs[costs["attack"] == "square"]["backward"].sum() == 0
+
+
+def test_where_few_stand_none_is_given_up() -> None:
+    steps, attack = 40, Ascent("a", "linf", losses.margin, 40)
+    for bright, given_up in ((1, False), (10, True)):
+        images = torch.full((40, 1, 4, 4), 130 / 255)
+        images[:bright] = 1
+        chosen = targets(images, torch.ones(40, dtype=torch.long))
+        costs = Engine(Brightness(), chosen, eps_levels=[4, 8], batch_size=64, seed=0).run([attack], Float()).costs
+        last = costs[costs["eps_levels"] == 8].iloc[0]
+        assert last["attacked"] == bright
+        assert (last["backward"] < steps * bright) == given_up
 
 
 def test_logits_that_are_no_numbers_neither_crash_nor_count_as_robust() -> None:
