@@ -2,7 +2,7 @@
 # make test    the whole test suite
 # make lint    ruff and mypy --strict
 # make dashboard   MLflow on http://127.0.0.1:5000
-# make benchmark-sweep   a whole curve, here and with other tools: an hour and a half, machine to itself
+# make benchmark-sweep   a whole curve, here and with other tools: about an hour
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin

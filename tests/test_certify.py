@@ -35,7 +35,7 @@ def certifying(composed: Compose, store: Path) -> Compose:
 
 def test_every_picture_gets_a_certificate_of_each_kind(certifying: Compose, store: Path) -> None:
     table = certify(certifying())
-    pd.testing.assert_frame_equal(pd.read_csv("one/sweep/certificate.csv"), table)
+    pd.testing.assert_frame_equal(pd.read_csv("one/certificate/certificate.csv"), table)
     trained = load_checkpoint("one/checkpoint.pt")
     chosen = select(PatchStore(store), trained, "test", 10)
     kinds = table[["norm", "method"]].drop_duplicates().to_records(index=False).tolist()
@@ -48,7 +48,7 @@ def test_every_picture_gets_a_certificate_of_each_kind(certifying: Compose, stor
     linear = table[(table["method"] == LINEAR) & (table["norm"] == "linf")]
     assert linear["correct"].tolist() == right
     assert (linear["radius_levels"] > 0).tolist() == right
-    assert [path.name for path in Path("one/sweep").iterdir()] == ["certificate.csv"]
+    assert [path.name for path in Path("one/certificate").iterdir()] == ["certificate.csv"]
 
 
 def test_a_killed_run_goes_on_with_the_batch_it_was_at(certifying: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_with_the_batch_it_was_at(certifying: Compose, monk
     monkeypatch.setattr("advforensics.certify.certify_smoothing", killed)
     with pytest.raises(KeyboardInterrupt):
         certify(certifying())
-    assert not Path("one/sweep/certificate.csv").exists()
+    assert not Path("one/certificate/certificate.csv").exists()
     pd.testing.assert_frame_equal(certify(certifying()), whole)
     assert batches == [0, 4, 8, 8]
 

@@ -172,7 +172,9 @@ def test_a_sweep_without_a_verdict_is_not_trusted(runs: Path, composed: Compose)
 @pytest.mark.usefixtures("sketched")
 def test_a_certificate_makes_a_bracket(runs: Path, composed: Compose) -> None:
     sweep_folder = runs / "baseline-1" / "sweep"
-    certificate_table(read_samples(sweep_folder / "samples.parquet")).to_csv(sweep_folder / "certificate.csv")
+    proved = runs / "baseline-1" / "certificate" / "certificate.csv"
+    proved.parent.mkdir()
+    certificate_table(read_samples(sweep_folder / "samples.parquet")).to_csv(proved)
     report(composed("report", f"runs={runs}", "resamples=50"))
     table = pd.read_csv(runs / "report" / "brackets.csv")
     assert set(table["curve"]) == {"attack", "certificate"}

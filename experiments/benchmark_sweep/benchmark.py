@@ -7,7 +7,6 @@ after round. What it made is judged afterwards, by one judge for all, outside of
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -153,7 +152,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=512, help="of the curves; growth: a quarter to twice as many")
     parser.add_argument("--steps", type=int, default=40, help="of all attacks; growth: a quarter to twice as many")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is told")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every tool")
+    parser.add_argument("--threads", type=int, default=1, help="of every tool")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("art").setLevel(logging.WARNING)

@@ -26,8 +26,8 @@ COLUMNS = ["sample_id", "group", "label", "norm", "method", "radius_levels", "co
 def certify(cfg: DictConfig) -> pd.DataFrame:
     """Write the certificates that ``conf/certify.yaml`` describes as ``certificate.csv`` into ``cfg.folder``.
 
-    By default that is the sweep's folder, and the pictures are the sweep's. What each batch gave is kept there until
-    the end; a run that was killed goes on with the batch it was at, and ends with the same table.
+    By default that is ``certificate/`` beside the checkpoint, and the pictures are the sweep's. What each batch gave is
+    kept there until the end; a run that was killed goes on with the batch it was at, and ends with the same table.
 
     Args:
         cfg: The composed config.
@@ -43,7 +43,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
         raise ValueError("certify: give norms for `linear`, or options for `smoothing`; both are empty")
     store = PatchStore(cfg.store)
     trained = targets.load(cfg.target, store)
-    folder = Path(cfg.folder) if cfg.folder else targets.folder(cfg.target) / "sweep"
+    folder = Path(cfg.folder) if cfg.folder else targets.folder(cfg.target) / "certificate"
     chosen = select(store, trained, cfg.split, cfg.images)
     network = unroll(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None

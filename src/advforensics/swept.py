@@ -42,7 +42,7 @@ class Swept:
 
     def certificate(self) -> pd.DataFrame | None:
         """Return the radii up to which its answers are proven, by image; ``None`` if it was not certified."""
-        path = self.folder / "sweep" / "certificate.csv"
+        path = self.folder / "certificate" / "certificate.csv"
         return self._mine(pd.read_csv(path, dtype={"sample_id": str, "group": str})) if path.exists() else None
 
     def _mine(self, table: pd.DataFrame) -> pd.DataFrame:
