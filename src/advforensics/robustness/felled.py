@@ -22,7 +22,7 @@ def felled(samples: pd.DataFrame) -> pd.DataFrame:
         ``seeds`` tell what they rest on.
     """
     rows = samples[samples["knowledge"] != TOOLS]
-    order = list(dict.fromkeys([STANDS, CLEAN, *rows["attack"].unique(), *rows["fell_to"].unique()]))
+    order = list(dict.fromkeys([STANDS, CLEAN, *_cascade(rows), *rows["fell_to"].unique()]))
     # An image fell to the first attack after which it is wrong, or to what that attack says felled it before.
     rows = rows.sort_values("correct", kind="stable").drop_duplicates([*CURVE, "seed", "sample_id"])
     named = np.where(rows["fell_to"] == "", rows["attack"], rows["fell_to"])
@@ -36,3 +36,10 @@ def felled(samples: pd.DataFrame) -> pd.DataFrame:
     facts = pd.DataFrame({name: per_defense[column].nunique() for name, column in counts.items()})
     tidy = full.melt(ignore_index=False, value_name="share").reset_index()
     return tidy.merge(facts, left_on="defense", right_index=True)
+
+
+def _cascade(rows: pd.DataFrame) -> list[str]:
+    """Return the attacks from first to last, also those that only some norms and domains have."""
+    of_each = rows[["norm", "domain", "attack"]].drop_duplicates().astype(str)
+    place = of_each.groupby(["norm", "domain"]).cumcount()
+    return list(place.groupby(of_each["attack"], sort=False).max().sort_values(kind="stable").index)
