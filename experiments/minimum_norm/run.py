@@ -12,33 +12,35 @@ from advforensics.attacks.gateway import Attack
 from advforensics.attacks.minimum import MinimumNorm
 from advforensics.checkpoint import load_checkpoint
 from advforensics.data import PatchStore
+from advforensics.robustness.cascade import AnyAttack
 from advforensics.robustness.engine import Engine
 from advforensics.sweep import select
 
 GRID = [float(eps) for eps in np.geomspace(0.0625, 4, 20)]  # levels
-STEPS = 40
+APGD_STEPS = 40
+STEPS = (40, 100, 200)  # of the minimum-norm attack
 IMAGES = 512
 
 
 def main(store: str, checkpoints: list[str]) -> pd.DataFrame:
-    """Return robust accuracy of both at every radius, and the gradients that each has asked for per image."""
+    """Return robust accuracy of all attacks at every radius, and the gradients that each has asked for per image."""
     parts = []
     for path in checkpoints:
         trained = load_checkpoint(path)
         targets = select(PatchStore(store), trained, "test", IMAGES)
         for norm, name in (("linf", "Linf"), ("l2", "L2")):
-            sweep = partial(torchattacks.APGD, norm=name, steps=STEPS, loss="ce", n_restarts=1)
-            curves = {}
-            for attack in (MinimumNorm("fmn", norm, STEPS), Attack("apgd", sweep, norm)):
+            sweep = partial(torchattacks.APGD, norm=name, steps=APGD_STEPS, loss="ce", n_restarts=1)
+            attacks: list[AnyAttack] = [Attack("apgd", sweep, norm)]
+            attacks += [MinimumNorm(f"fmn_{steps}", norm, steps) for steps in STEPS]
+            for attack in attacks:
                 engine = Engine(trained.detector, targets, eps_levels=GRID, batch_size=64, seed=0)
                 swept = engine.run([attack], Float())
                 rows = swept.rows[swept.rows["eps_levels"] > 0]
-                curves[attack.name] = rows.groupby("eps_levels")["correct"].mean()
-                curves[f"{attack.name}_gradients"] = swept.costs["backward"].sum() / len(targets.labels)
-            table = pd.DataFrame(curves).reset_index()
-            # A loop over the radii, as other tools run it, would ask for this many.
-            table["loop_gradients"] = len(GRID) * (STEPS + 1)
-            parts.append(table.assign(task=trained.task, defense=trained.defense, norm=norm, images=IMAGES))
+                curve = rows.groupby("eps_levels")["correct"].mean().rename("robust_accuracy").reset_index()
+                gradients = swept.costs["backward"].sum() / len(targets.labels)
+                facts = {"task": trained.task, "defense": trained.defense, "norm": norm, "attack": attack.name}
+                parts.append(curve.assign(**facts, gradients_per_image=gradients, images=IMAGES))
+                print(facts, round(gradients, 1), file=sys.stderr)
     return pd.concat(parts, ignore_index=True)
 
 

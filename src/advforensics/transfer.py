@@ -25,12 +25,12 @@ from advforensics.attacks.losses import margins
 from advforensics.attacks.threat import LEVEL, Norm, distances, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.data import PatchStore, Targets
-from advforensics.robustness.intervals import Bootstrap
+from advforensics.robustness import alarms
+from advforensics.robustness.transferability import CONTROL, matrix, transfer_stronger
 from advforensics.sweep import select
 
 log = logging.getLogger(__name__)
 
-CONTROL = "random signs"
 DOMAINS = ("float", "8bit")
 
 
@@ -55,15 +55,16 @@ class RandomSigns:
 def transfer(cfg: DictConfig) -> pd.DataFrame:
     """Try what ``conf/transfer.yaml`` describes: attack each detector, and judge the pictures by all of them.
 
-    Writes ``transfer.parquet``, one row per surrogate, target, image, radius and domain, and ``transfer.csv``, what
-    :func:`matrix` returns, into ``cfg.folder``, and logs both as one MLflow run. The rows of each finished surrogate
-    are kept until the end; a run that was killed goes on with the surrogate it was at.
+    Writes ``transfer.parquet``, one row per surrogate, target, image, radius and domain, ``transfer.csv``, what
+    :func:`~advforensics.robustness.transferability.matrix` returns, and ``alarms.csv`` into ``cfg.folder``, and logs
+    them as one MLflow run. The rows of each finished surrogate are kept until the end; a run that was killed goes on
+    with the surrogate it was at.
 
     Args:
         cfg: The composed config.
 
     Returns:
-        What :func:`matrix` returns.
+        What ``transfer.csv`` holds.
 
     Raises:
         ValueError: If there are fewer than two detectors, two of one name, or one of another task or patch store.
@@ -96,60 +97,18 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
         samples.to_parquet(folder / "transfer.parquet", index=False)
         table = matrix(samples)
         table.to_csv(folder / "transfer.csv", index=False)
+        alarm = transfer_stronger(samples)
+        alarms.write(folder / "alarms.csv", [alarm])
+        run.tags(**alarms.tags([alarm]))
         crossed = table[(table["surrogate"] != table["target"]) & (table["surrogate"] != CONTROL)]
         for (metric, domain), points in crossed.groupby(["metric", "domain"]):
             run.curve(f"{metric}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
-        for file in ("transfer.parquet", "transfer.csv"):
+        for file in ("transfer.parquet", "transfer.csv", "alarms.csv"):
             run.table(folder / file)
         shutil.rmtree(unfinished)
+    if alarm.fired:
+        log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)
     return table
-
-
-def matrix(samples: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Score every pair of surrogate and target at every radius in every domain.
-
-    The metrics, as fractions:
-
-    - ``robust_accuracy``: of the target, over all images; an image it gets wrong when clean counts as wrong.
-    - ``transfer_success``: of the images that surrogate and target both get right when clean, the share that the
-      target gets wrong now. With the control as surrogate: of those that the target gets right.
-    - ``transfer_excess``: by how much that share exceeds what the control does to the same images; paired.
-
-    Args:
-        samples: What :func:`transfer` writes as ``transfer.parquet``.
-        resamples: Of the bootstrap over photographs; see `Bootstrap`.
-        seed: Of the bootstrap.
-
-    Returns:
-        Columns ``surrogate``, ``target``, ``eps_levels``, ``domain``, ``metric``, ``estimate``, the 95% limits ``low``
-        and ``high``, and on how many ``images`` and ``photographs`` it rests.
-    """
-    samples = samples.sort_values("sample_id", kind="stable")
-    cells = dict(list(samples.groupby(["surrogate", "target", "eps_levels", "domain"])))
-    clean = {
-        (target, domain): cells[CONTROL, target, 0.0, domain]["correct"].to_numpy() for _, target, _, domain in cells
-    }
-    groups = cells[next(iter(cells))]["group"].to_numpy()
-    bootstrap = Bootstrap(groups, resamples=resamples, seed=seed)
-    found = []
-    for (surrogate, target, eps_levels, domain), rows in cells.items():
-        right = clean[target, domain]
-        both = right & clean.get((surrogate, domain), right)
-        correct = rows["correct"].to_numpy()
-        turned = both & ~correct
-        scores = {
-            "robust_accuracy": (correct & right, np.ones_like(right)),
-            "transfer_success": (turned, both),
-        }
-        if surrogate != CONTROL:
-            by_control = both & ~cells[CONTROL, target, eps_levels, domain]["correct"].to_numpy()
-            scores["transfer_excess"] = (turned.astype(int) - by_control.astype(int), both)
-        key = {"surrogate": surrogate, "target": target, "eps_levels": eps_levels, "domain": domain}
-        for metric, (numerator, denominator) in scores.items():
-            interval = bootstrap.ratio(numerator, denominator).interval()
-            rests_on = {"images": int(denominator.sum()), "photographs": len(set(groups[denominator.astype(bool)]))}
-            found.append({**key, "metric": metric, **vars(interval), **rests_on})
-    return pd.DataFrame(found)
 
 
 def _paths(checkpoints: str | Sequence[str]) -> list[Path]:
