@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 PNG = "{_target_: advforensics.attacks.deliver.Png, folder: '${folder}/adversarial'}"
-OPTIONS = ["ensemble=quick", "ensemble.norms=[linf,l2]", f"+ensemble.domains.png={PNG}", "images=128", "batch_size=16"]
+OPTIONS = ["ensemble=quick", "ensemble.norms=[linf,l2]", f"+ensemble.domains.png={PNG}", "images=256", "batch_size=16"]
 Batches = dict[str, int]  # when each was kept, in ns, by its file
 
 
@@ -30,9 +30,10 @@ def kept(folder: Path) -> Batches:
     return {str(path): path.stat().st_mtime_ns for path in folder.glob("unfinished-*/**/*.pt")}
 
 
-def wait_for_first(process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    """Wait until a sweep has opened its journal."""
-    while process.poll() is None and not any(folder.glob("unfinished-*")):
+def wait_for_batch(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    """Wait until a sweep has kept a batch more, or ended."""
+    before = len(kept(folder))
+    while process.poll() is None and len(kept(folder)) == before:
         time.sleep(0.01)
 
 
@@ -47,21 +48,24 @@ def main(checkpoint: str, store: str, work: Path, kills: int = 30) -> pd.DataFra
     """Return a row for each kill."""
     work.mkdir(parents=True)
     calm, killed = work / "calm", work / "killed"
+    started = time.monotonic()
     process = start(checkpoint, store, work, "calm")
-    wait_for_first(process, calm)
+    wait_for_batch(process, calm)
     began = time.monotonic()
     if process.wait() != 0:
         raise SystemExit((work / "calm.log").read_text())
-    duration = time.monotonic() - began
+    starting, duration = began - started, time.monotonic() - began
     rng, rows, before = random.Random(0), list[dict[str, float]](), Batches()
     while True:
         process = start(checkpoint, store, work, "killed")
         started = time.monotonic()
         if len(rows) < kills:
-            # Half of the moments lie before the sweep is under way, the others so that all of it is met.
-            if len(rows) % 2:
-                wait_for_first(process, killed)
-            delay = rng.uniform(0, 4 * duration / kills)
+            # Every third moment may lie anywhere from the first import on, the others while the sweep is under way.
+            if len(rows) % 3:
+                wait_for_batch(process, killed)
+                delay = rng.uniform(0, 2 * duration / kills)
+            else:
+                delay = rng.uniform(0, starting + 2 * duration / kills)
             try:
                 process.wait(delay)
             except subprocess.TimeoutExpired:
