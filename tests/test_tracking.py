@@ -53,6 +53,17 @@ def artifacts(run_id: str, folder: str = "") -> set[str]:
     return {item.path for item in mlflow.MlflowClient().list_artifacts(run_id, folder)}
 
 
+def test_a_database_that_was_left_half_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mlflow.db.unfinished", "mlflow.db.unfinished-journal"):
+        Path(name).write_bytes(b"half")
+    tracking = Tracking("sqlite:///mlflow.db", "test", "artifacts")
+    with tracking.run("a name", CONFIG):
+        pass
+    assert len(runs(tracking)) == 1
+    assert not list(tmp_path.glob("*.unfinished*"))
+
+
 def test_a_run_has_config_tags_and_commit(tracking: Tracking) -> None:
     with tracking.run("a name", CONFIG, {"task": "toy"}) as run:
         run.metrics({"val/accuracy": 0.5}, step=7)

@@ -6,6 +6,7 @@ WORK is an empty folder. The sweep is the command line that a user would give, k
 """
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -44,6 +45,20 @@ def contents(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, str, dict[str, b
     return pd.read_parquet(folder / "samples.parquet"), costs, (folder / "curves.csv").read_text(), pictures
 
 
+def compare(killed: Path, calm: Path) -> None:
+    """Check that two sweeps have left the same.
+
+    Raises:
+        AssertionError: If they have not.
+    """
+    samples, costs, *files = contents(killed)
+    calm_samples, calm_costs, *calm_files = contents(calm)
+    pd.testing.assert_frame_equal(samples, calm_samples, check_exact=True)
+    pd.testing.assert_frame_equal(costs, calm_costs, check_exact=True)
+    assert files == calm_files
+    print(f"equal: samples, costs, curves, {len(contents(calm)[3])} PNG files", file=sys.stderr)
+
+
 def main(checkpoint: str, store: str, work: Path, kills: int = 30) -> pd.DataFrame:
     """Return a row for each kill."""
     work.mkdir(parents=True)
@@ -55,45 +70,44 @@ def main(checkpoint: str, store: str, work: Path, kills: int = 30) -> pd.DataFra
     if process.wait() != 0:
         raise SystemExit((work / "calm.log").read_text())
     starting, duration = began - started, time.monotonic() - began
-    rng, rows, before = random.Random(0), list[dict[str, float]](), Batches()
-    while True:
-        process = start(checkpoint, store, work, "killed")
-        started = time.monotonic()
-        if len(rows) < kills:
-            # Every third moment may lie anywhere from the first import on, the others while the sweep is under way.
-            if len(rows) % 3:
-                wait_for_batch(process, killed)
-                delay = rng.uniform(0, 2 * duration / kills)
-            else:
-                delay = rng.uniform(0, starting + 2 * duration / kills)
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        if process.wait() != -9:
-            break
-        after, now = kept(killed), time.time_ns()
-        rows.append(
-            {
-                "kill": len(rows) + 1,
-                "seconds_alive": round(time.monotonic() - started, 2),
-                "batches_kept_before": len(before),
-                "batches_kept_after": len(after),
-                "kept_batches_lost_or_redone": sum(after.get(name) != when for name, when in before.items()),
-                "seconds_since_last_batch": round((now - max(after.values(), default=now)) / 1e9, 2),
-            }
-        )
-        before = after
-        print(rows[-1], file=sys.stderr)
-    if process.returncode != 0:
-        raise SystemExit((work / "killed.log").read_text())
-    samples, costs, *files = contents(killed)
-    calm_samples, calm_costs, *calm_files = contents(calm)
-    pd.testing.assert_frame_equal(samples, calm_samples, check_exact=True)
-    pd.testing.assert_frame_equal(costs, calm_costs, check_exact=True)
-    assert files == calm_files
-    equal = f"equal: samples, costs, curves, {len(contents(calm)[3])} PNG"
-    print(f"{len(rows)} kills; {equal}; undisturbed {duration:.0f} s", file=sys.stderr)
+    rng, rows = random.Random(0), list[dict[str, float]]()
+    while len(rows) < kills:  # a sweep ends after some kills: then another one begins
+        shutil.rmtree(killed, ignore_errors=True)
+        (work / "killed.db").unlink(missing_ok=True)
+        before = Batches()
+        while True:
+            process = start(checkpoint, store, work, "killed")
+            started = time.monotonic()
+            if len(rows) < kills:
+                # Every third moment may lie anywhere from the first import on, the others while the sweep is under way.
+                if len(rows) % 3:
+                    wait_for_batch(process, killed)
+                    delay = rng.uniform(0, 2 * duration / kills)
+                else:
+                    delay = rng.uniform(0, starting + 2 * duration / kills)
+                try:
+                    process.wait(delay)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            if process.wait() != -9:
+                break
+            after, now = kept(killed), time.time_ns()
+            rows.append(
+                {
+                    "kill": len(rows) + 1,
+                    "seconds_alive": round(time.monotonic() - started, 2),
+                    "batches_kept_before": len(before),
+                    "batches_kept_after": len(after),
+                    "kept_batches_lost_or_redone": sum(after.get(name) != when for name, when in before.items()),
+                    "seconds_since_last_batch": round((now - max(after.values(), default=now)) / 1e9, 2),
+                }
+            )
+            before = after
+            print(rows[-1], file=sys.stderr)
+        if process.returncode != 0:
+            raise SystemExit((work / "killed.log").read_text())
+        compare(killed, calm)
+    print(f"{len(rows)} kills; undisturbed: {starting:.0f} s to begin and {duration:.0f} s of work", file=sys.stderr)
     return pd.DataFrame(rows)
 
 

@@ -60,15 +60,17 @@ class Tracking:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let no two processes create one SQLite file: MLflow does not guard its migrations."""
+        """Let no two processes create one SQLite file, and none leave it half made: MLflow does not see to that."""
         if not self.uri.startswith(_SQLITE):
             yield
             return
-        folder = Path(self.uri.removeprefix(_SQLITE)).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        database = Path(self.uri.removeprefix(_SQLITE))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(database.parent, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            if not database.exists():
+                _create(database)
             yield
         finally:
             os.close(handle)
@@ -133,3 +135,12 @@ def _signals(action: Callable[[int, Any], None] | signal.Handlers, *signals: sig
 def exit_by(number: int, frame: Any) -> None:
     """Handle a signal by an exception, so that ``with`` blocks and exit handlers have their say."""
     sys.exit(128 + number)
+
+
+def _create(database: Path) -> None:
+    """Create an empty MLflow database; the file appears only when complete."""
+    unfinished = database.with_name(f"{database.name}.unfinished")
+    for left in database.parent.glob(f"{unfinished.name}*"):  # by one that was killed, with SQLite's journal
+        left.unlink()
+    mlflow.MlflowClient(_SQLITE + str(unfinished)).search_experiments(max_results=1)
+    unfinished.replace(database)
