@@ -18,7 +18,7 @@ from advforensics.sweep import select
 
 GRID = [float(eps) for eps in np.geomspace(0.0625, 4, 20)]  # levels
 APGD_STEPS = 40
-STEPS = (40, 100, 200)  # of the minimum-norm attack
+STEPS = (32, 100)  # of the minimum-norm attack
 IMAGES = 512
 
 

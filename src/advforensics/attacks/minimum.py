@@ -15,9 +15,10 @@ class MinimumNorm:
     """Fast minimum-norm attack: a ball that shrinks where the detector is wrong and grows where it is right.
 
     Pintor et al. 2021, "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints" (arXiv 2102.12827),
-    on the logit margin, so for any K >= 2. Here a step is a share of the image's own ball, along the direction of
-    steepest ascent in the norm, in place of an absolute length in L2: thresholds of forensic detectors lie
-    below a grey level, and no scale has to be guessed.
+    for any K >= 2. Here a step is a share of the image's own ball, along the direction of steepest ascent in the norm,
+    in place of an absolute length in L2: thresholds of forensic detectors lie below a grey level, and no scale has to
+    be guessed. And it climbs the odds against the true class, log((1 - p) / p), rather than the margin over the
+    likeliest other one: all wrong classes count, and nothing saturates. With two classes that is the same.
 
     Args:
         name: Its name in tables.
@@ -58,7 +59,8 @@ class MinimumNorm:
             last = number == self.steps
             pictures = pictures.detach().requires_grad_(not last)
             with torch.set_grad_enabled(not last):
-                leads = margins(detector(pictures), labels)
+                logits = detector(pictures)
+                leads = margins(logits, labels)
             lead = leads.detach().view(-1, 1, 1, 1)
             reached = size(self.norm, pictures.detach() - images)
             closer = (lead < 0) & (reached < smallest)
@@ -66,7 +68,7 @@ class MinimumNorm:
             nearest = torch.where(closer, pictures.detach(), nearest)
             if last:
                 break
-            (gradients,) = torch.autograd.grad(-leads.sum(), pictures)
+            (gradients,) = torch.autograd.grad(_odds(logits, labels).sum(), pictures)
             eps = self._resized(eps, lead, reached, smallest, gradients, self._annealed(self.resize, number))
             moved = pictures.detach() + self._annealed(self.step, number) * eps * steepest(self.norm, gradients)
             pictures = project(self.norm, eps, images, moved)
@@ -90,3 +92,9 @@ class MinimumNorm:
     def _annealed(self, ends: tuple[float, float], number: int) -> float:
         first, last = ends
         return last + (first - last) * (1 + math.cos(math.pi * number / self.steps)) / 2
+
+
+def _odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logarithm of the odds against the true class, ``(N,)``."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.logsumexp(dim=1) - logits.gather(1, labels[:, None]).squeeze(1)
