@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 PNG = "{_target_: advforensics.attacks.deliver.Png, folder: '${folder}/adversarial'}"
-OPTIONS = ["ensemble=quick", "ensemble.norms=[linf,l2]", f"+ensemble.domains.png={PNG}", "images=256", "batch_size=16"]
+OPTIONS = ["ensemble=quick", "ensemble.norms=[linf,l2]", f"+ensemble.domains.png={PNG}", "images=128", "batch_size=16"]
 Batches = dict[str, int]  # when each was kept, in ns, by its file
 
 
@@ -89,8 +89,8 @@ def main(checkpoint: str, store: str, work: Path, kills: int = 30) -> pd.DataFra
                     process.wait(delay)
                 except subprocess.TimeoutExpired:
                     process.kill()
-            if process.wait() != -9:
-                break
+            if process.wait() != -9 or (killed / "metrics.json").exists() and not kept(killed):
+                break  # it has ended, or was killed when all was done
             after, now = kept(killed), time.time_ns()
             rows.append(
                 {
@@ -104,7 +104,7 @@ def main(checkpoint: str, store: str, work: Path, kills: int = 30) -> pd.DataFra
             )
             before = after
             print(rows[-1], file=sys.stderr)
-        if process.returncode != 0:
+        if process.returncode not in (0, -9):
             raise SystemExit((work / "killed.log").read_text())
         compare(killed, calm)
     print(f"{len(rows)} kills; undisturbed: {starting:.0f} s to begin and {duration:.0f} s of work", file=sys.stderr)

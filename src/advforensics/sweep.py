@@ -91,7 +91,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
             save(examples, folder, "gallery")
             run.figure(examples, "gallery")
         _record(run, folder, samples, table, metrics)
-        shutil.rmtree(unfinished)
+    shutil.rmtree(unfinished)  # last of all: whoever is killed before goes on, and after there is nothing left to do
     for alarm in verdict:
         if alarm.fired:
             log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)

@@ -105,7 +105,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             run.curve(f"{metric}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
         for file in ("transfer.parquet", "transfer.csv", "alarms.csv"):
             run.table(folder / file)
-        shutil.rmtree(unfinished)
+    shutil.rmtree(unfinished)
     if alarm.fired:
         log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)
     return table
