@@ -89,7 +89,7 @@ def main(checkpoint: str, store: str, work: Path, kills: int = 30) -> pd.DataFra
                     process.wait(delay)
                 except subprocess.TimeoutExpired:
                     process.kill()
-            if process.wait() != -9 or (killed / "metrics.json").exists() and not kept(killed):
+            if process.wait() != -9 or ((killed / "metrics.json").exists() and not kept(killed)):
                 break  # it has ended, or was killed when all was done
             after, now = kept(killed), time.time_ns()
             rows.append(
