@@ -6,11 +6,14 @@ status is 1 if the sweep left more images standing than another tool did, anywhe
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from advforensics.robustness.samples import read_samples
+
+TOGETHER = "all of them"  # what stands after every run of every tool
 
 
 def ours(samples: pd.DataFrame, eps_levels: float, names: list[str]) -> "pd.Series[bool]":
@@ -36,36 +39,48 @@ def ours(samples: pd.DataFrame, eps_levels: float, names: list[str]) -> "pd.Seri
 
 
 def compare(folder: Path, tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return a row for each detector, radius and tool: what it left standing and what the sweep did.
+    """Return a row for each detector, radius and tool, and for all tools together: what was left, by them and by us.
 
     Raises:
         ValueError: If there is no sweep of a checkpoint that was attacked.
     """
     sweeps = {str(table["checkpoint"].iloc[0]): table for table in tables}
     rows = []
+    together: dict[tuple[str, float], dict[str, Any]] = {}
     for path in sorted(folder.glob("*/*.npz")):
         with np.load(path) as kept:
             theirs = {name: kept[name].tolist() for name in kept.files}
         if theirs["checkpoint"] not in sweeps:
             raise ValueError(f"{path.parent.name}: give the samples.parquet of its sweep (checkpoint as attacked)")
-        standing = np.array(theirs["standing"])
-        still = ours(sweeps[theirs["checkpoint"]], theirs["eps_levels"], theirs["sample_ids"]).to_numpy(bool)
-        rows.append(
-            {
-                **{fact: theirs[fact] for fact in ("task", "defense", "eps_levels")},
-                "images": len(standing),
-                "tool": theirs["tool"],
-                "starts": theirs["starts"],
-                "robust_accuracy": round(standing.mean(), 4),
-                "ours": round(still.mean(), 4),
-                "difference": round(still.mean() - standing.mean(), 4),
-                "images_only_they_felled": int((still & ~standing).sum()),
-                "images_only_we_felled": int((standing & ~still).sum()),
-            }
-        )
+        theirs["standing"] = np.array(theirs["standing"])
+        theirs["ours"] = ours(sweeps[theirs["checkpoint"]], theirs["eps_levels"], theirs["sample_ids"]).to_numpy(bool)
+        rows.append(_row(theirs))
+        key = (theirs["checkpoint"], theirs["eps_levels"])
+        before = together.get(key, theirs | {"tool": TOGETHER, "starts": 0})
+        joined = {
+            "standing": before["standing"] & theirs["standing"],
+            "starts": before["starts"] + theirs["starts"],
+        }
+        together[key] = before | joined
+    rows += [_row(all_tools) for all_tools in together.values()]
     if not rows:
         raise ValueError(f"{folder} holds nothing: run `python -m experiments.never_weaker.others` first")
     return pd.DataFrame(rows).sort_values(["task", "defense", "tool", "eps_levels"], ignore_index=True)
+
+
+def _row(theirs: dict[str, Any]) -> dict[str, Any]:
+    standing, still = theirs["standing"], theirs["ours"]
+    return {
+        **{fact: theirs[fact] for fact in ("task", "defense", "eps_levels")},
+        "images": len(standing),
+        "tool": theirs["tool"],
+        "starts": theirs["starts"],
+        "robust_accuracy": round(standing.mean(), 4),
+        "ours": round(still.mean(), 4),
+        "difference": round(still.mean() - standing.mean(), 4),
+        "images_only_they_felled": int((still & ~standing).sum()),
+        "images_only_we_felled": int((standing & ~still).sum()),
+    }
 
 
 def main(folder: str, *paths: str) -> None:
