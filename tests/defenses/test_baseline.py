@@ -54,3 +54,13 @@ def test_a_loss_that_is_no_number_stops_the_training(value: float, monkeypatch: 
     monkeypatch.setattr(Baseline, "global_step", 7)
     with pytest.raises(FloatingPointError, match=r"step 7; lower the learning rate"):
         module.training_step((images(), LABELS), 0)
+
+
+def test_warming_up_is_linear_and_then_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = regime(Baseline)
+    for warmup, shares in ((0.5, [0, 0.25, 0.5, 1, 1, 1]), (0, [1] * 6)):
+        found = []
+        for progress in (0, 0.125, 0.25, 0.5, 0.75, 1):
+            monkeypatch.setattr(Baseline, "progress", progress)
+            found.append(module.warm(warmup))
+        assert found == shares

@@ -13,13 +13,22 @@ from torch import Tensor, nn
 
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.threat import LEVEL
+from advforensics.cost import counted
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
 from advforensics.defenses.baseline import Baseline
-from advforensics.defenses.gradient_regularized import gradient_penalty
+from advforensics.defenses.gradient_penalty import GradientPenalty
 from advforensics.defenses.regularized_fusion import RegularizedFusion
 
 FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
 PGD = Attack("pgd", partial(torchattacks.PGD, steps=2), "linf", relative_step=0.5)
+TEXTBOOK: dict[str, Any] = {
+    "attack": FGSM,
+    "eps_levels": 8.0,
+    "warmup": 0.3,
+    "weight": 0.25,
+    "fusion": "sum",
+    "reuse_gradient": False,
+}
 BOTH = pytest.mark.parametrize("fusion", ["sum", "replace"])
 
 
@@ -29,8 +38,7 @@ def _at_full_strength(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fused(detector: nn.Module | None = None, **options: Any) -> AdversarialFusion:
-    given = {"attack": FGSM, "eps_levels": 8.0, "warmup": 0.3, "weight": 0.25, "fusion": "sum", **options}
-    return regime(AdversarialFusion, detector, **given)
+    return regime(AdversarialFusion, detector, **TEXTBOOK | options)
 
 
 def cross_entropy(module: Baseline, pictures: Tensor) -> Tensor:
@@ -93,30 +101,53 @@ def test_replacement_touches_the_first_share_only(
     assert torch.equal(batch, images())
 
 
-@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("method", ["exact", "finite_difference"])
 @BOTH
-def test_regularised_fusion_penalises_the_clean_part(fusion: str, squared: bool) -> None:
-    module = regime(
-        RegularizedFusion,
-        attack=FGSM,
-        eps_levels=8.0,
-        warmup=0.3,
-        weight=0.5,
-        fusion=fusion,
-        penalty=0.7,
-        squared=squared,
-    )
+def test_regularised_fusion_penalises_the_clean_part(fusion: str, method: Any) -> None:
+    options: dict[str, Any] = {**TEXTBOOK, "weight": 0.5, "fusion": fusion}
+    penalty = {"penalty": method, "norm": "l2", "squared": False, "step_levels": 0.01}
+    module = regime(RegularizedFusion, penalty_weight=0.7, **penalty, **options)
     twins = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
 
     def penalised(pictures: Tensor) -> Tensor:
-        losses, norms = gradient_penalty(module.detector, pictures, LABELS, squared=squared)
-        return losses.mean() + 0.7 * norms.mean()
+        loss, norm, _ = GradientPenalty(method, "l2", False, 0.01)(module.detector, pictures, LABELS)
+        return loss + 0.7 * norm
 
     if fusion == "sum":
         expected = 0.5 * penalised(images()) + 0.5 * cross_entropy(module, twins)
     else:
         expected = penalised(torch.cat([twins[:3], images()[3:]]))
     torch.testing.assert_close(module.training_loss(images(), LABELS), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", [AdversarialFusion, RegularizedFusion])
+def test_the_clean_pass_gives_the_direction_that_the_attack_finds(kind: type[AdversarialFusion]) -> None:
+    # In evaluation mode, where the attack and the training step see the same network.
+    penalty: dict[str, Any] = {
+        "penalty_weight": 0.7,
+        "penalty": "exact",
+        "norm": "l2",
+        "squared": True,
+        "step_levels": 0.01,
+    }
+    options = TEXTBOOK if kind is AdversarialFusion else TEXTBOOK | penalty
+    textbook, reusing = (regime(kind, **options | {"reuse_gradient": reuse}) for reuse in (False, True))
+    losses = [module.training_loss(images(), LABELS) for module in (textbook, reusing)]
+    assert losses[0].item() == losses[1].item()
+    slopes = [
+        torch.autograd.grad(loss, list(module.detector.parameters()))
+        for loss, module in zip(losses, (textbook, reusing), strict=True)
+    ]
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-10, atol=1e-14)
+
+
+def test_reuse_takes_two_passes_and_the_textbook_three() -> None:
+    for reuse, passes in ((True, 2), (False, 3)):
+        detector = smooth_detector()
+        module = fused(detector, reuse_gradient=reuse)
+        with counted(detector) as cost:
+            module.training_loss(images(), LABELS).backward()
+        assert cost.backward == passes * 6
 
 
 @pytest.mark.parametrize(("fusion", "passes"), [("sum", 2), ("replace", 1)])
@@ -143,7 +174,14 @@ def test_twins_carry_no_gradient_and_weights_get_theirs() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"weight": -0.1}, "between 0 and 1"), ({"weight": 1.1}, "between 0 and 1"), ({"fusion": "mix"}, "'mix'")],
+    [
+        ({"weight": -0.1}, "between 0 and 1"),
+        ({"weight": 1.1}, "between 0 and 1"),
+        ({"fusion": "mix"}, "'mix'"),
+        ({"reuse_gradient": True, "attack": PGD}, "set reuse_gradient=false"),
+        ({"reuse_gradient": True, "fusion": "replace"}, "set reuse_gradient=false"),
+        ({"reuse_gradient": True, "weight": 1.0}, "set reuse_gradient=false"),
+    ],
 )
 def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:
     build: Callable[[], AdversarialFusion] = partial(fused, **options)

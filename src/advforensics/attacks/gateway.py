@@ -80,6 +80,12 @@ class Attack:
         self._relative_step = relative_step
         self._restarts = restarts
 
+    @property
+    def is_fgsm(self) -> bool:
+        """Whether this is one step of ε along the sign of the gradient (Goodfellow et al., arXiv 1412.6572)."""
+        build = self._build.func if isinstance(self._build, partial) else self._build
+        return build is torchattacks.FGSM and self._restarts == 1
+
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
         """Return adversarial images ``(N, C, H, W)``, inside the ball and [0, 1].
 

@@ -61,6 +61,10 @@ class Baseline(pl.LightningModule):
         total = self.trainer.estimated_stepping_batches
         return min(self.global_step / max(total - 1, 1), 1.0)
 
+    def warm(self, warmup: float) -> float:
+        """Return the share, 0 to 1, of full strength when ``warmup`` of the training, 0 to 1, warms up linearly."""
+        return min(self.progress / warmup, 1.0) if warmup > 0 else 1.0
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Minimise ``training_loss`` on a batch."""
         loss = self.training_loss(*batch)

@@ -1,28 +1,45 @@
 """Both cures together."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
-from advforensics.defenses.gradient_regularized import gradient_penalty, warm
+from advforensics.defenses.gradient_penalty import GradientPenalty, Norm
 
 
 class RegularizedFusion(AdversarialFusion):
     r"""Adversarial fusion whose clean part carries the gradient penalty, :math:`L(x) + \lambda \lVert\nabla_x L\rVert`.
 
+    One gradient with respect to the pictures serves both: three passes.
+
     Args:
-        penalty: λ at full strength; it warms up with the radius.
+        penalty_weight: λ at full strength; it warms up with the radius.
+        penalty: ``exact`` or ``finite_difference``.
+        norm: ``l1``, ``l2`` or ``linf``.
         squared: Penalise the squared norm.
+        step_levels: See :class:`~advforensics.defenses.gradient_penalty.GradientPenalty`.
         **fusion: See :class:`~advforensics.defenses.adversarial_fusion.AdversarialFusion`.
     """
 
-    def __init__(self, penalty: float, squared: bool, **fusion: Any) -> None:
+    def __init__(
+        self,
+        penalty_weight: float,
+        penalty: Literal["exact", "finite_difference"],
+        norm: Norm,
+        squared: bool,
+        step_levels: float,
+        **fusion: Any,
+    ) -> None:
         super().__init__(**fusion)
-        self.penalty = penalty
-        self.squared = squared
+        self.penalty_weight = penalty_weight
+        self.penalty = GradientPenalty(penalty, norm, squared, step_levels)
 
     def clean_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the penalised loss of the images as they are."""
-        losses, norms = gradient_penalty(self.detector, images, labels, squared=self.squared)
-        return (losses + self.penalty * warm(self.progress, self.warmup) * norms).mean()
+        return self.clean_pass(images, labels)[0]
+
+    def clean_pass(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return that loss, and the gradients ``(N, C, H, W)`` of cross-entropy with respect to the images."""
+        loss, penalty, gradients = self.penalty(self.detector, images, labels)
+        return loss + self.penalty_weight * self.warm(self.warmup) * penalty, gradients
