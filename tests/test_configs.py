@@ -28,6 +28,7 @@ REQUIRED = {
 }
 REQUIRED |= {"transfer": ["checkpoints=runs"], "certify": ["checkpoint=checkpoint.pt"]}
 MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost:5000"]}
+MISSING["distillation"] = ["defense.module.teacher=null"]
 MISSING |= {name: ["target.path=file"] for name in ("exported", "onnx", "torchscript")}
 MISSING |= {
     "module": ["target.path=file", "target.module._target_=torch.nn.Flatten"],
@@ -39,6 +40,8 @@ MOUNTED = {
     "task": ("prepare", "task"),
     "detector": ("train", "detector"),
     "defense": ("train", "defense"),
+    "selection": ("train", "selection"),
+    "averaging": ("train", "averaging"),
     "trainer": ("train", "trainer"),
     "tracking": ("train", "tracking"),
     "attack": ("sweep", "attack@gallery.attack"),

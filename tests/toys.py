@@ -39,7 +39,10 @@ CUTTER = Cutter(
 TINY_DETECTOR = ("detector=constrained", "detector.model.front_end.filters=2", "detector.model.trunk.widths=[4,4]")
 TINY_TRAINING = (*TINY_DETECTOR, "trainer.accelerator=cpu", "trainer.max_epochs=2", "batch_size=8")
 QUIET = pytest.mark.filterwarnings(  # Lightning, about its own use of torch and about how little there is to do
-    "ignore:.*LeafSpec.*", "ignore:.*logging interval.*", "ignore:.*does not have many workers.*"
+    "ignore:.*LeafSpec.*",
+    "ignore:.*logging interval.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*is not empty.*",
 )
 ATTACKS = sorted(path.stem for path in (config_dir() / "attack").glob("*.yaml"))
 DEFENSES = sorted(path.stem for path in (config_dir() / "defense").glob("*.yaml"))

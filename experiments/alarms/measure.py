@@ -75,7 +75,7 @@ def real(checkpoint: Path) -> Row:
     trained = load_checkpoint(checkpoint)
     patches = PatchDataset(PatchStore(checkpoint.parents[2] / "patches"), "test")
     chosen = torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))[:IMAGES].tolist()
-    images, labels = patches.__getitems__(chosen)
+    images, labels = patches[chosen]
     groups = patches.manifest["group"].iloc[chosen].tolist()
     name = f"{trained.task} {checkpoint.parent.name} ({len(trained.classes)} classes)"
     return judge("real", name, trained.seed, frozenset(), (trained.detector, images, labels, groups))

@@ -1,21 +1,21 @@
 """Patches of a store as batches of tensors."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import albumentations as A
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 Batch = tuple[Tensor, Tensor]
+Augment = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,43 +71,97 @@ class PatchDataset(Dataset[Batch]):
     Args:
         store: The store.
         split: ``train``, ``val`` or ``test``.
-        augment: An albumentations transform of an ``(H, W, C)`` picture that moves pixels without resampling them.
     """
 
-    def __init__(self, store: PatchStore, split: str, augment: A.BasicTransform | A.Compose | None = None) -> None:
+    def __init__(self, store: PatchStore, split: str) -> None:
         self.manifest = store.manifest(split)
         self.labels = torch.tensor(self.manifest["label"].to_numpy(), dtype=torch.int64)
-        shards = {name: np.load(store.folder / name, mmap_mode="r") for name in self.manifest["shard"].unique()}
-        self._rows: list[tuple[NDArray[np.uint8], int]] = [
-            (shards[shard], index) for shard, index in zip(self.manifest["shard"], self.manifest["index"], strict=True)
-        ]
-        self._augment = augment
+        self._shard, names = pd.factorize(self.manifest["shard"])
+        self._row = self.manifest["index"].to_numpy()
+        self._shards = [np.load(store.folder / name, mmap_mode="r") for name in names]
+        self._shape = store.shape
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.labels)
 
-    def __getitem__(self, index: int) -> Batch:
-        """Return one image ``(1, C, H, W)`` and its label ``(1,)``."""
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitem__(self, indices: ArrayLike) -> Batch:
         """Return images, float in [0, 1], ``(N, C, H, W)``, and labels ``(N,)``: a whole batch at once."""
-        patches = [self._patch(index) for index in indices]
-        images = torch.from_numpy(np.stack(patches)).to(torch.float32).div_(255)
-        return images, self.labels[indices]
+        return self.patches(indices).float().div_(255), self.labels[torch.as_tensor(indices)]
 
-    def _patch(self, index: int) -> NDArray[np.uint8]:
-        shard, row = self._rows[index]
-        patch: NDArray[np.uint8] = shard[row]
-        if self._augment is None:
-            return patch
-        picture = np.ascontiguousarray(patch.transpose(1, 2, 0))
-        return np.ascontiguousarray(self._augment(image=picture)["image"].transpose(2, 0, 1))
+    def spread(self, images: int | None) -> list[int]:
+        """Return indices of so many images, evenly over photographs and classes; of all for ``None``."""
+        rank = self.manifest.groupby(["group", "label"]).cumcount()
+        indices: list[int] = rank.sort_values(kind="stable").index[:images].tolist()
+        return indices
+
+    def patches(self, indices: ArrayLike) -> Tensor:
+        """Return images as they are stored, ``uint8``, ``(N, C, H, W)``."""
+        indices = np.asarray(indices)
+        shard, row = self._shard[indices], self._row[indices]
+        patches = np.empty((len(indices), *self._shape), np.uint8)
+        for number in np.unique(shard):
+            patches[shard == number] = self._shards[number][row[shard == number]]
+        return torch.from_numpy(patches)
 
 
-def _as_is(batch: Any) -> Any:
-    """Take a batch as `PatchDataset.__getitems__` has made it, where the default would stack samples."""
-    return batch
+class TrainingPatches(PatchDataset):
+    """The training split, augmented.
+
+    Args:
+        store: The store.
+        augment: From images ``(N, C, H, W)``, ``uint8``, and a random whole number for each to images of that shape.
+    """
+
+    def __init__(self, store: PatchStore, augment: Augment | None) -> None:
+        super().__init__(store, "train")
+        self._augment = augment
+
+    def __getitem__(self, drawn: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Batch:  # type: ignore[override]
+        """Return images and labels as a `PatchDataset` does, for what a `TrainingOrder` has drawn."""
+        indices, draws = drawn
+        images = self.patches(indices)
+        if self._augment is not None:
+            images = self._augment(images, torch.from_numpy(draws))
+        return images.float().div_(255), self.labels[torch.from_numpy(indices)]
+
+
+class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
+    """Which images a step sees, and a random number for the augmentation of each.
+
+    Both follow from seed and epoch alone, so a training that goes on after an interruption sees what it would have
+    seen. Processes that train together share every batch among them: they see the pictures that one would have seen.
+
+    Args:
+        number: Training images.
+        batch_size: Images in a step, of all processes together.
+        seed: Of the order.
+        replays: How often each batch comes in a row; an epoch has as many steps as ever, on fewer images.
+        rank: Which process this is.
+        processes: How many train together.
+    """
+
+    def __init__(
+        self, number: int, batch_size: int, seed: int, replays: int = 1, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.number, self.batch_size, self.seed, self.replays = number, batch_size, seed, replays
+        self.rank, self.processes = rank, processes
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning tells which epoch begins."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.number // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield indices and draws, each ``(N,)``; the last images, which fill no batch, are left out."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order, draws = rng.permutation(self.number), rng.integers(2**31, size=self.number)
+        for step in range(len(self)):
+            first = step // self.replays * self.batch_size
+            mine = slice(first + self.rank, first + self.batch_size, self.processes)
+            yield order[mine], draws[mine]
 
 
 class PatchData(pl.LightningDataModule):
@@ -115,44 +169,70 @@ class PatchData(pl.LightningDataModule):
 
     Args:
         store: The store's folder.
-        batch_size: Images in a step.
-        augment: Training augmentation, or ``None``; see :class:`PatchDataset`.
+        batch_size: Images in a step, of all processes together.
+        augment: Training augmentation, or ``None``; see :class:`TrainingPatches`.
         seed: Seeds the order of training images and the augmentation.
+        replays: How often each training batch comes in a row.
+        workers: Processes that load ahead; 0 loads in the training process itself.
     """
 
-    def __init__(self, store: str | Path, batch_size: int, augment: A.BasicTransform | None, seed: int) -> None:
+    def __init__(
+        self,
+        store: str | Path,
+        batch_size: int,
+        augment: Augment | None,
+        seed: int,
+        replays: int = 1,
+        workers: int = 0,
+    ) -> None:
         super().__init__()
         self.store = PatchStore(store)
         self.batch_size = batch_size
         self._seed = seed
-        self._augment = A.Compose([augment], seed=seed) if augment is not None else None
+        self._augment = augment
+        self._replays = replays
+        self._workers = workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled, augmented batches; the last, smaller one is dropped so that steps are alike.
+        """Return shuffled, augmented batches, all of one size.
 
         Raises:
-            ValueError: If the split does not fill one batch.
+            ValueError: If the split does not fill one batch, or processes cannot share a batch evenly.
         """
-        dataset = PatchDataset(self.store, "train", self._augment)
+        dataset = TrainingPatches(self.store, self._augment)
         if len(dataset) < self.batch_size:
             raise ValueError(f"batch_size={self.batch_size} exceeds the {len(dataset)} patches to train on")
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=True,
-            drop_last=True,
-            collate_fn=_as_is,
-            generator=torch.Generator().manual_seed(self._seed),
-        )
+        rank, processes = self._place()
+        if self.batch_size % processes:
+            raise ValueError(f"batch_size={self.batch_size} cannot be shared evenly by {processes} processes")
+        order = TrainingOrder(len(dataset), self.batch_size, self._seed, self._replays, rank, processes)
+        return self._loader(dataset, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation split in the order of the manifest."""
-        return self.batches("val")
+        """Return the validation split in the order of the manifest; processes share it."""
+        return self.batches("val", *self._place())
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return the test split in the order of the manifest."""
-        return self.batches("test")
+        """Return the test split in the order of the manifest; processes share it."""
+        return self.batches("test", *self._place())
 
-    def batches(self, split: str) -> DataLoader[Batch]:
-        """Return a split as it is stored, in the order of its manifest rows."""
-        return DataLoader(PatchDataset(self.store, split), batch_size=self.batch_size, collate_fn=_as_is)
+    def batches(self, split: str, rank: int = 0, processes: int = 1) -> DataLoader[Batch]:
+        """Return a process' share of a split as it is stored, in the order of its manifest rows."""
+        dataset = PatchDataset(self.store, split)
+        mine = range(rank, len(dataset), processes)
+        return self._loader(dataset, BatchSampler(mine, self.batch_size, drop_last=False))
+
+    def _place(self) -> tuple[int, int]:
+        """Return which process this is, and of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, dataset: PatchDataset, batches: Sampler[Any]) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            sampler=batches,
+            batch_size=None,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # an iterator draws a number it has no use for: not from the training's stream
+        )

@@ -117,10 +117,9 @@ def select(store: PatchStore, trained: Trained, split: str, images: int | None) 
             f" {store.classes} at {store.shape}; give the store it was trained on, or train on this one"
         )
     dataset = PatchDataset(store, split)
+    chosen = dataset.spread(images)
+    pictures, labels = dataset[chosen]
     manifest = dataset.manifest
-    rank = manifest.groupby(["group", "label"]).cumcount()
-    chosen = rank.sort_values(kind="stable").index[:images].tolist()
-    pictures, labels = dataset.__getitems__(chosen)
     return Targets(
         images=pictures,
         labels=labels,

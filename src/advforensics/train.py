@@ -4,6 +4,9 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,37 +15,15 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import nn
 
 from advforensics.checkpoint import build_detector, save_checkpoint
-from advforensics.cost import counted
 from advforensics.data import PatchData
 from advforensics.defenses.baseline import Baseline
 from advforensics.tracking import commit, store_digest
+from advforensics.training import Course, EpochSeed
 
 log = logging.getLogger(__name__)
-
-
-class History(Callback):
-    """Writes one row of ``training.csv`` per epoch, and tells the log.
-
-    Args:
-        path: The file; an older one is continued when training is.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Append the epoch that has just ended."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = pd.DataFrame([{"epoch": trainer.current_epoch + 1, **metrics}])
-        if trainer.current_epoch > 0:
-            earlier = pd.read_csv(self.path)
-            # A training killed between this and its checkpoint comes by here twice.
-            row = pd.concat([earlier[earlier["epoch"] <= trainer.current_epoch], row], ignore_index=True)
-        row.to_csv(self.path, index=False)
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, scores)
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -60,7 +41,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     folder = Path(cfg.folder)
     folder.mkdir(parents=True, exist_ok=True)
     tracking = instantiate(cfg.tracking)
-    data = PatchData(cfg.store, cfg.batch_size, instantiate(cfg.augment), cfg.seed)
+    data = PatchData(cfg.store, cfg.batch_size, instantiate(cfg.augment), cfg.seed, cfg.replays, cfg.workers)
     classes, shape = data.store.classes, data.store.shape
     # The run is named and opened before anything is seeded: MLflow draws names and ids from the same generators.
     name = f"{cfg.task.name}-{cfg.detector.name}-{cfg.defense.name}-{cfg.seed}"
@@ -77,27 +58,26 @@ def train(cfg: DictConfig) -> dict[str, float]:
         trainer: pl.Trainer = instantiate(
             cfg.trainer,
             logger=run.lightning_logger(),
-            callbacks=[
-                History(unfinished / "training.csv"),
-                ModelCheckpoint(
-                    unfinished / "state", "last", enable_version_counter=False, save_on_train_epoch_end=True
-                ),
-            ],
+            callbacks=_callbacks(cfg, unfinished),
             enable_progress_bar=sys.stderr.isatty(),
             default_root_dir=folder,
         )
-        with counted(module.detector) as cost:
+        with compiled(module.detector) if cfg.compile else nullcontext():
             last = unfinished / "state" / "last.ckpt"
             trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+        best = torch.load(unfinished / "state" / "best.ckpt", weights_only=False)
+        module.load_state_dict(best["state_dict"])
         (scores,) = trainer.test(module, data, verbose=False)
-        metrics = {**scores, "train_seconds": cost.seconds}
-        metrics |= {"train_forward_images": float(cost.forward), "train_backward_images": float(cost.backward)}
+        course = pd.read_csv(unfinished / "training.csv")
+        kept, last_row = course[course["epoch"] == best["epoch"] + 1].iloc[0], course.iloc[-1]
+        metrics = {**scores, "epoch": int(kept["epoch"]), **kept[kept.index.str.startswith("val_")]}
+        metrics |= {f"train_{name}": float(last_row[name]) for name in ("seconds", "forward_images", "backward_images")}
         digest = save_checkpoint(
             folder / "checkpoint.pt", module.detector, config=cfg, classes=classes, shape=shape, commit=commit()
         )
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         (unfinished / "training.csv").replace(folder / "training.csv")
-        run.metrics({name: value for name, value in metrics.items() if name.startswith("train_")})
+        run.metrics({name: value for name, value in metrics.items() if not name.startswith(("test_", "val_"))})
         run.tags(checkpoint_sha256=digest)
         run.table(folder / "training.csv")
         example, _ = next(iter(data.batches("test")))
@@ -105,6 +85,29 @@ def train(cfg: DictConfig) -> dict[str, float]:
         shutil.rmtree(unfinished)
     log.info("%s: clean accuracy %.4f on the test split", name, metrics["test_accuracy"])
     return metrics
+
+
+def _callbacks(cfg: DictConfig, unfinished: Path) -> list[Callback]:
+    """Return what goes on around the steps, in the order in which each takes its turn."""
+    state = partial(ModelCheckpoint, unfinished / "state", enable_version_counter=False, save_on_train_epoch_end=True)
+    chosen = [cfg.selection.robust_validation, cfg.get("averaging"), cfg.defense.guard]
+    return [
+        EpochSeed(cfg.seed),
+        *(instantiate(callback) for callback in chosen if callback is not None),
+        Course(unfinished / "training.csv"),
+        state(filename="best", monitor=cfg.defense.monitor, mode="max"),
+        state(filename="last"),  # after the best, whose score it must know
+    ]
+
+
+@contextmanager
+def compiled(detector: nn.Module) -> Iterator[None]:
+    """Let a detector run as `torch.compile` makes it, and as ever afterwards: what is saved has no trace of it."""
+    detector.forward = torch.compile(detector.forward)
+    try:
+        yield
+    finally:
+        del detector.forward
 
 
 def _unfinished(folder: Path, cfg: DictConfig) -> Path:

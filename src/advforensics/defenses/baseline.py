@@ -73,7 +73,7 @@ class Baseline(pl.LightningModule):
                 f"the training loss is {loss.item()} at step {self.global_step}; lower the learning rate, or the"
                 " defence's strength"
             )
-        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -81,7 +81,7 @@ class Baseline(pl.LightningModule):
         images, labels = batch
         logits = self.detector(images)
         self.val_scores.update(logits, labels)
-        self.log("val_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
+        self.log("val_loss", F.cross_entropy(logits, labels), batch_size=len(labels), sync_dist=True)
         self.log_dict(self.val_scores)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:

@@ -1,0 +1,39 @@
+"""N-FGSM: one step from a noisy start, for single-step adversarial training."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advforensics.attacks.gateway import attackable
+
+
+class NoiseFGSM:
+    r"""Makes twins :math:`x + \eta + \epsilon\,\mathrm{sign}\nabla L(x + \eta)`, :math:`\eta` uniform within k ε.
+
+    They are not projected back into the ball, so this is no attack to judge a detector by: noise wider than the ball is
+    what keeps single-step training from overfitting catastrophically. de Jorge et al., arXiv 2202.01181.
+
+    Args:
+        noise: ``k``, the width of the noise in radii.
+    """
+
+    name = "noise_fgsm"
+    is_fgsm = False
+
+    def __init__(self, noise: float) -> None:
+        self.noise = noise
+
+    def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        """Return twins ``(N, C, H, W)`` within ``(k + 1) eps`` of the images, and in [0, 1].
+
+        Args:
+            detector: The network; left as it was found.
+            images: ``(N, C, H, W)`` in [0, 1].
+            labels: ``(N,)``.
+            eps: Radius per pixel value, in [0, 1].
+        """
+        with attackable(detector):
+            noise = self.noise * eps * (2 * torch.rand_like(images) - 1)
+            noisy = (images + noise).requires_grad_(True)
+            (gradients,) = torch.autograd.grad(F.cross_entropy(detector(noisy), labels), noisy)
+        return (noisy.detach() + eps * gradients.sign()).clamp(0, 1)

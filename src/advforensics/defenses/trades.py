@@ -1,0 +1,30 @@
+"""TRADES: accuracy on clean images, and the same answer on their twins."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from advforensics.defenses.adversarial import Adversarial
+
+
+class Trades(Adversarial):
+    r"""Minimises :math:`L(x) + \beta\,\mathrm{KL}(f(x) \,\|\, f(x'))`, where the attack raises the divergence.
+
+    Zhang et al., "Theoretically Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
+
+    Args:
+        beta: β, what agreement is worth in terms of accuracy.
+        **adversarial: See :class:`~advforensics.defenses.adversarial.Adversarial`; the attack is ``tpgd``.
+    """
+
+    def __init__(self, beta: float, **adversarial: Any) -> None:
+        super().__init__(**adversarial)
+        self.beta = beta
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return cross-entropy plus the weighted divergence."""
+        twins = self.twins(images, labels)
+        clean, adversarial = self.detector(images), self.detector(twins)
+        divergence = F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
+        return F.cross_entropy(clean, labels) + self.beta * divergence

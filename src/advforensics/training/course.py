@@ -1,0 +1,99 @@
+"""The course of a training: one row per epoch, with what it has cost so far."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+log = logging.getLogger(__name__)
+
+
+class Course(Callback):
+    """Writes one row of ``training.csv`` per epoch, and tells the log. Put it last: it tells what the others log.
+
+    Beside the metrics stand, counted from the beginning of the training and without what was lost to interruptions:
+    ``seconds``; ``forward_images`` and ``backward_images``, which went through the detector (a double backward counts
+    twice), whatever for; and ``waiting``, the share of the time of an epoch's steps that was spent waiting for data.
+
+    Args:
+        path: The file; an older one is continued when training is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cost = {"seconds": 0.0, "forward_images": 0.0, "backward_images": 0.0}
+        self._hook: RemovableHandle | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on must know."""
+        return dict(self.cost)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.cost = dict(state_dict)
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Begin to count."""
+
+        def came_back(gradient: Tensor) -> None:
+            self.cost["backward_images"] += len(gradient) * trainer.world_size
+
+        def went_forward(network: nn.Module, inputs: Any, logits: Tensor) -> None:
+            self.cost["forward_images"] += len(logits) * trainer.world_size
+            if logits.requires_grad:
+                logits.register_hook(came_back)
+
+        assert isinstance(module.detector, nn.Module)
+        self._hook = module.detector.register_forward_hook(went_forward)
+        self._since = time.perf_counter()
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Count no more."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock of waiting."""
+        self._waited = self._stepped = 0.0
+        self._idle_since = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        """A batch has come."""
+        self._busy_since = time.perf_counter()
+        self._waited += self._busy_since - self._idle_since
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """The next batch is waited for."""
+        self._idle_since = time.perf_counter()
+        self._stepped += self._idle_since - self._busy_since
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Append the epoch that has just ended."""
+        now = time.perf_counter()
+        self.cost["seconds"] += now - self._since
+        self._since = now
+        waiting = self._waited / (self._waited + self._stepped)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        spent = {"waiting": waiting, **self.cost}
+        module.log_dict(spent, sync_dist=True)
+        if not trainer.is_global_zero:
+            return
+        row = pd.DataFrame([{"epoch": trainer.current_epoch + 1, **metrics, **spent}])
+        if trainer.current_epoch > 0:
+            earlier = pd.read_csv(self.path)
+            # A training killed between this and its checkpoint comes by here twice.
+            row = pd.concat([earlier[earlier["epoch"] <= trainer.current_epoch], row], ignore_index=True)
+        row.to_csv(self.path, index=False)
+        scores = ", ".join(
+            f"{name} {value:.4f}" for name, value in metrics.items() if "accuracy" in name or "loss" in name
+        )
+        log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, scores)

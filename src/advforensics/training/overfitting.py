@@ -1,0 +1,100 @@
+"""Catastrophic overfitting of single-step training: seen within a few steps, and undone."""
+
+import copy
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from advforensics.attacks.gateway import Attack, attackable
+from advforensics.data import Batch
+from advforensics.defenses.adversarial_fusion import AdversarialFusion
+
+log = logging.getLogger(__name__)
+
+
+class OverfittingGuard(Callback):
+    """Compares, every few steps, accuracy on the twins trained on with accuracy under a real attack.
+
+    A network that has learnt to recognise the pictures of a single-step attack is right about these and nothing else
+    (Wong et al., arXiv 2001.03994). When the one leaves the other behind, weights and optimiser go back to where
+    they last agreed, and the training goes on with the real attack (as Li et al., arXiv 2006.03089, do for a while).
+    ``overfitting_caught`` in ``training.csv`` counts it.
+
+    Args:
+        attack: The real one, of several steps; also what is trained on afterwards.
+        every: Steps between two looks.
+        tolerance: By how much accuracy on twins may exceed accuracy under the attack, 0 to 1, on one batch.
+    """
+
+    def __init__(self, attack: Attack, every: int, tolerance: float) -> None:
+        self.attack = attack
+        self.every = every
+        self.tolerance = tolerance
+        self.caught = 0
+        self._good: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on must know."""
+        return {"caught": self.caught, "good": self._good}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on."""
+        self.caught, self._good = state_dict["caught"], state_dict["good"]
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Train on the real attack if it has come to that before an interruption."""
+        if self.caught:
+            self._train_on_the_attack(module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Look."""
+        assert isinstance(module, AdversarialFusion)
+        if self.caught or trainer.global_step % self.every or module.eps == 0:
+            return
+        images, labels = batch
+        lead = self._accuracy(module, module.twins(images, labels), labels) - self._accuracy(
+            module, self.attack(module.detector, images, labels, module.eps), labels
+        )
+        if float(trainer.strategy.reduce(lead, reduce_op="mean")) <= self.tolerance:
+            self._good = copy.deepcopy(self._state(trainer, module))
+            return
+        log.warning(
+            "step %d: %.0f%% more are right on the twins of %s than under %s at %.2f levels: catastrophic overfitting."
+            " Going back to where they agreed, and on with %s",
+            trainer.global_step,
+            100 * lead,
+            module.attack.name,
+            self.attack.name,
+            255 * module.eps,
+            self.attack.name,
+        )
+        self.caught += 1
+        if self._good is not None:
+            module.detector.load_state_dict(self._good["detector"])
+            for optimizer, state in zip(trainer.optimizers, self._good["optimizers"], strict=True):
+                schedule = optimizer.state_dict()["param_groups"]  # goes on
+                optimizer.load_state_dict({"state": copy.deepcopy(state), "param_groups": schedule})
+        self._train_on_the_attack(module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Tell."""
+        module.log("overfitting_caught", float(self.caught), sync_dist=True)
+
+    def _state(self, trainer: pl.Trainer, module: AdversarialFusion) -> dict[str, Any]:
+        optimizers = [optimizer.state_dict()["state"] for optimizer in trainer.optimizers]
+        return {"detector": module.detector.state_dict(), "optimizers": optimizers}
+
+    def _train_on_the_attack(self, module: pl.LightningModule) -> None:
+        assert isinstance(module, AdversarialFusion)
+        module.attack, module.reuse_gradient = self.attack, False
+
+    def _accuracy(self, module: AdversarialFusion, images: Tensor, labels: Tensor) -> Tensor:
+        with attackable(module.detector), torch.no_grad():
+            right: Tensor = module.detector(images).argmax(dim=1) == labels
+            return right.float().mean()

@@ -1,0 +1,59 @@
+"""Robust accuracy while a detector is trained: what the epoch that is kept is best at."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from advforensics.attacks.ascent import Ascent
+from advforensics.attacks.losses import margins
+from advforensics.attacks.threat import LEVEL
+from advforensics.data import Batch, PatchData, PatchDataset
+
+
+class RobustValidation(Callback):
+    """Attacks a few validation and training images after each epoch: ``val_`` and ``train_robust_accuracy``.
+
+    The same images each time, evenly over photographs and classes, not augmented. Where the first stops growing while
+    the second goes on, robustness is being overfitted (Rice et al., arXiv 2002.11569). Put it before weight averaging,
+    so that it sees the averaged weights.
+
+    Args:
+        attack: A quick one; it must be the same for trainings that are compared.
+        eps_levels: Its radius, in levels (1/255).
+        images: Of each split.
+    """
+
+    def __init__(self, attack: Ascent, eps_levels: float, images: int) -> None:
+        self.attack = attack
+        self.eps_levels = eps_levels
+        self.images = images
+        self._batches: dict[str, Batch] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Load this process' share of the images."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        assert isinstance(data, PatchData)
+        for split in ("val", "train"):
+            dataset = PatchDataset(data.store, split)
+            images, labels = dataset[dataset.spread(self.images)[trainer.global_rank :: trainer.world_size]]
+            self._batches[split] = images.to(module.device), labels.to(module.device)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Attack them."""
+        for split, (images, labels) in self._batches.items():
+            right = torch.tensor([self._standing(module, images, labels), len(labels)], device=module.device)
+            right = trainer.strategy.reduce(right, reduce_op="sum")
+            module.log(f"{split}_robust_accuracy", (right[0] / right[1]).float(), sync_dist=True)
+
+    def _standing(self, module: pl.LightningModule, images: Tensor, labels: Tensor) -> int:
+        """Return how many images are classified right before and after the attack."""
+        standing = 0
+        for some, truth in zip(images.split(128), labels.split(128), strict=True):
+            right = margins(module(some), truth) > 0
+            some, truth = some[right], truth[right]
+            found = self.attack(module.detector, some, truth, self.eps_levels * LEVEL)  # type: ignore[arg-type]
+            standing += int((margins(module(found), truth) > 0).sum())
+        return standing
