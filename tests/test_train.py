@@ -159,3 +159,15 @@ def test_without_a_store_no_run_is_made(training: Compose) -> None:
 def test_every_experiment_trains_for_a_batch(name: str, training: Compose) -> None:
     few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1")
     assert 0 <= train(training("one", f"experiment={name}", *few))["test_accuracy"] <= 1
+
+
+def test_two_processes_end_where_one_does(training: Compose) -> None:
+    # Each has half of a batch, and batch statistics of its own: the weights agree about as well as those do.
+    alone = train(training("one", "batch_size=30"))
+    together = train(training("two", "batch_size=30", "trainer=ddp_cpu"))
+    for one, other in zip(weights("one").values(), weights("two").values(), strict=True):
+        torch.testing.assert_close(one.float(), other.float(), rtol=0.1, atol=0.02)
+    assert together["test_accuracy"] == pytest.approx(alone["test_accuracy"], abs=0.1)
+    courses = [pd.read_csv(f"{folder}/training.csv") for folder in ("one", "two")]
+    assert courses[0]["train_loss"].tolist() == pytest.approx(courses[1]["train_loss"].tolist(), rel=0.02)
+    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]

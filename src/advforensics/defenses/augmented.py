@@ -29,7 +29,7 @@ class Augmented(Baseline):
     def altered(self, images: Tensor) -> Tensor:
         """Return images ``(N, C, H, W)`` in [0, 1], altered; what is drawn follows torch's generator."""
         self.transform.set_random_seed(int(torch.randint(2**31, ())))
-        pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+        pictures = images.float().permute(0, 2, 3, 1).cpu().numpy()
         altered = np.stack([self.transform(image=np.ascontiguousarray(picture))["image"] for picture in pictures])
         return torch.from_numpy(altered).to(images).permute(0, 3, 1, 2).clamp(0, 1)
 

@@ -1,0 +1,43 @@
+"""Free training moves its perturbation with the gradients of the very pass that it minimises."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from regimes import LABELS, images, regime
+
+from advforensics.attacks.threat import LEVEL
+from advforensics.cost import counted
+from advforensics.defenses.baseline import Baseline
+from advforensics.defenses.free import Free
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Free:
+    monkeypatch.setattr(Baseline, "progress", 1.0)
+    return regime(Free, eps_levels=4.0, warmup=0.3)
+
+
+def test_a_step_is_a_pass_and_the_perturbation_climbs_inside_its_ball(module: Free) -> None:
+    pictures = 0.2 + 0.6 * images()
+    losses = []
+    with counted(module.detector) as cost:
+        for _ in range(4):
+            losses.append(module.training_loss(pictures, LABELS).item())
+            assert module.delta is not None
+            assert module.delta.abs().max() <= 4 * LEVEL
+    assert cost.backward == 4 * 6
+    assert losses[0] == pytest.approx(F.cross_entropy(module.detector(pictures), LABELS).item())
+    assert losses[-1] > losses[0]
+    assert losses[-1] == pytest.approx(losses[1], rel=0.05)  # one full step reaches the border of the ball
+
+
+def test_the_perturbation_is_carried_on_but_not_into_the_next_epoch(module: Free) -> None:
+    module.training_loss(images(), LABELS)
+    carried = module.delta
+    assert carried is not None
+    other = images().flip(0)
+    loss = module.training_loss(other, LABELS)
+    expected = F.cross_entropy(module.detector((other + carried).clamp(0, 1)), LABELS)
+    torch.testing.assert_close(loss, expected)
+    module.on_train_epoch_start()
+    torch.testing.assert_close(module.training_loss(other, LABELS), F.cross_entropy(module.detector(other), LABELS))

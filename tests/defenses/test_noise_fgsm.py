@@ -1,0 +1,37 @@
+"""Twins of N-FGSM lie in the wider ball, go uphill, and leave the network as it was."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from regimes import LABELS, images, smooth_detector
+
+from advforensics.attacks.threat import LEVEL
+from advforensics.defenses.noise_fgsm import NoiseFGSM
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_twins_lie_within_noise_and_step(noise: float) -> None:
+    detector, pictures = smooth_detector(), 0.2 + 0.6 * images()
+    moved = (NoiseFGSM(noise)(detector, pictures, LABELS, 4 * LEVEL) - pictures).abs()
+    assert moved.max() <= (noise + 1) * 4 * LEVEL + 1e-12
+    assert moved.max() > (noise + 0.8) * 4 * LEVEL
+
+
+def test_without_noise_it_is_fgsm() -> None:
+    detector = smooth_detector()
+    pictures = images().requires_grad_()
+    (gradients,) = torch.autograd.grad(F.cross_entropy(detector(pictures), LABELS), pictures)
+    expected = (images() + 4 * LEVEL * gradients.sign()).clamp(0, 1)
+    torch.testing.assert_close(NoiseFGSM(0.0)(detector, images(), LABELS, 4 * LEVEL), expected)
+
+
+def test_it_leaves_the_network_as_it_was() -> None:
+    detector = smooth_detector().train()
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    twins = NoiseFGSM(2.0)(detector, images(), LABELS, 4 * LEVEL)
+    assert not twins.requires_grad
+    assert (twins >= 0).all()
+    assert (twins <= 1).all()
+    assert detector.training
+    assert all(weight.requires_grad and weight.grad is None for weight in detector.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
