@@ -90,9 +90,8 @@ def test_it_goes_back_to_where_they_agreed_and_on_with_the_attack(training: Trai
     training.step(guard)
     training.step(guard)  # looks, and is content
     good = training.weight
-    moments = {
-        name: value.clone() for name, value in training.optimizer.state[next(training.module.parameters())].items()
-    }
+    weight = next(training.module.parameters())
+    moments = {name: value.clone() for name, value in training.optimizer.state[weight].items()}
     attack.turned = 3
     training.step(guard)  # does not look
     assert guard.caught == 0
