@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tables import certificate_table, cost_table, sample_table
 
 from advforensics import figures, style
+from advforensics.figures.tradeoff import pareto
 from advforensics.robustness.brackets import brackets
 from advforensics.robustness.felled import felled
 from advforensics.robustness.radii import radii
@@ -169,6 +170,26 @@ def test_training_curves_show_the_mean_and_every_seed() -> None:
     assert len(loss.lines) == len(accuracy.lines) == 2 * (3 + 1)
     mean = np.asarray(loss.lines[3].get_ydata(), dtype=float)
     assert mean[0] == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
+    robust = table.assign(val_robust_accuracy=0.25, train_robust_accuracy=np.nan)
+    robust.loc[table["defense"] == "mine", "train_robust_accuracy"] = 0.5
+    *_, axes = figures.training_curves(robust).axes
+    assert len(axes.lines) == 3 * (3 + 1)  # what was not measured is not drawn
+
+
+def test_the_front_has_what_nothing_beats() -> None:
+    rows = [
+        ("one", 0.9, 0.1),
+        ("one", 0.8, 0.5),
+        ("two", 0.7, 0.4),
+        ("two", 0.6, 0.6),
+        ("two", 0.6, 0.5),
+        ("one", 0.9, 0.05),
+    ]
+    points = pd.DataFrame(rows, columns=["defense", "clean", "robust"])
+    assert pareto(points)[["clean", "robust"]].to_numpy().tolist() == [[0.9, 0.1], [0.8, 0.5], [0.6, 0.6]]
+    axes = figures.tradeoff(points, 0.5, "6 detectors").axes[0]
+    assert [np.shape(drawn.get_offsets()) for drawn in axes.collections] == [(3, 2), (3, 2)]
+    assert axes.get_ylabel() == "robust accuracy at 1/2 level"
 
 
 @pytest.mark.parametrize("channels", [1, 3])

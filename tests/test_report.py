@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from tables import alarm_table, certificate_table, cost_table, sample_table
-from toys import DEFENSES, QUIET, TINY_TRAINING, Compose, only
+from toys import QUIET, TINY_TRAINING, Compose, only
 
 from advforensics import figures
 from advforensics.report import report
@@ -19,6 +19,7 @@ from advforensics.robustness.samples import read_samples, write_samples
 from advforensics.sweep import sweep
 from advforensics.train import train
 
+DEFENSES = ("baseline", "gradient_regularized", "adversarial_fusion", "regularized_fusion")
 CLASSES = ("pristine", "blur", "noise")
 FACTS = ["task", "detector", "defense", "seed", "checkpoint", "commit"]
 

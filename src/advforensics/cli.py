@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import joblib
 from omegaconf import DictConfig
 
 COMMANDS = {
@@ -19,6 +20,7 @@ COMMANDS = {
     "certify": "proven radii of one detector, beside its sweep",
     "report": "sample tables -> curves, figures, one page",
 }
+OBJECTIVES = ("val_accuracy", "val_robust_accuracy")
 
 
 def config_dir() -> Path:
@@ -40,23 +42,27 @@ def main() -> None:
         (sys.stdout if wanted_help else sys.stderr).write(usage)
         raise SystemExit(0 if wanted_help else 2)
     del sys.argv[1]
+    # torch knows of the machine's cores, not of a container's share of them, and too many threads take turns.
+    os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
+    warnings.filterwarnings("ignore", message=".*has been deprecated in v3.0.0.*")  # how Hydra's sweeper asks Optuna
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training knows its own state
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 
-def _task(command: str) -> Callable[[DictConfig], float | None]:
+def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
     """Return the application of a command; its import waits until here, so that ``--help`` is quick."""
 
-    def run(cfg: DictConfig) -> float | None:
+    def run(cfg: DictConfig) -> list[float] | None:
         entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
         # Advice and advertisements; Lightning sets its own level when it is imported.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         result = entry(cfg)
-        return float(result["test_accuracy"]) if command == "train" else None
+        # What a sweeper may choose by: never the test split.
+        return [result[score] for score in OBJECTIVES if score in result] if command == "train" else None
 
     return run

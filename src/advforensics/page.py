@@ -21,6 +21,7 @@ CAPTIONS = {
     "robustness-l2-float": "When ε bounds the root-mean-square change of a picture (L2) instead of the largest one.",
     "robustness-l2-8bit": "L2, in whole grey levels: few pixels moved by a level or more.",
     "robustness": "Robust accuracy in another norm or kind of file.",
+    "tradeoff": "What each defence pays in clean accuracy for what it holds under attack.",
     "bracket": "Between what is proven (below) and what no attack has broken (above) lies the truth.",
     "tools": "A forger without gradients or queries, who uses what every editor has.",
     "radii": "The radius that half of the pictures of a class do not withstand.",

@@ -70,7 +70,7 @@ def report(cfg: DictConfig) -> str:
         tables["brackets"] = brackets(samples, pd.concat(certificates, ignore_index=True), resamples=cfg.resamples)
 
     alarmed = {defense for defense, names in fired.items() if names}
-    drawn = dict(_figures(tables, samples, detectors, classes, alarmed))
+    drawn = dict(_figures(tables, samples, detectors, classes, alarmed, cfg.eps_levels))
     for name, figure in drawn.items():
         figures.save(figure, folder / "figures", name)
     for name, written in tables.items():
@@ -134,6 +134,7 @@ def _figures(
     detectors: Sequence[Swept],
     classes: Sequence[str],
     alarmed: Collection[str],
+    eps_levels: float,
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the report's figures by name, the headline first."""
     table, summary = tables["curves"], tables["radii"]
@@ -142,6 +143,10 @@ def _figures(
     swept = swept.sort_values(["norm", "domain"], key=lambda names: names.map(order.index))
     for norm, domain in swept.itertuples(index=False):
         yield f"robustness-{norm}-{domain}", figures.robustness_curves(table, norm, domain, len(classes), alarmed)
+    if "comparisons" in tables:
+        robust = tables["robust_accuracy"].set_index("eps_levels").T
+        points = robust[[0.0, eps_levels]].set_axis(["clean", "robust"], axis=1).rename_axis("defense").reset_index()
+        yield "tradeoff", figures.tradeoff(points, eps_levels, f"{style.rests_on(table)}. Means over trainings.")
     if "brackets" in tables:
         for norm, method in tables["brackets"][["norm", "method"]].drop_duplicates().itertuples(index=False):
             name = re.sub(r"\W+", "-", f"bracket-{norm}-{method}")

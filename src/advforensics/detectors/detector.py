@@ -64,8 +64,13 @@ class Detector(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def residual(self, images: Tensor) -> Tensor:
-        """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``."""
-        residual: Tensor = self.truncation(self.front_end(self.normalization(images)))
+        """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``.
+
+        At full precision even where the trunk is not: bfloat16 has 8 bits, so that near white its steps are a level
+        wide, and a perturbation below one level would not exist.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            residual: Tensor = self.truncation(self.front_end(self.normalization(images)))
         return residual
 
     def forward(self, images: Tensor) -> Tensor:

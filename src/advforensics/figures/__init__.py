@@ -7,6 +7,7 @@ from advforensics.figures.costs import passes
 from advforensics.figures.curves import robustness_curves, tools_curves
 from advforensics.figures.files import save
 from advforensics.figures.gallery import gallery
+from advforensics.figures.tradeoff import tradeoff
 from advforensics.figures.training import training_curves
 from advforensics.figures.transfer import transfer_matrix
 
@@ -20,6 +21,7 @@ __all__ = [
     "robustness_curves",
     "save",
     "tools_curves",
+    "tradeoff",
     "training_curves",
     "transfer_matrix",
 ]
