@@ -22,7 +22,8 @@ def test_filtering_is_a_convolution(channels: int, filters: int) -> None:
     assert torch.autograd.gradgradcheck(filtered, (images,))
 
 
-def test_weights_that_learn_get_their_gradient() -> None:
-    images = torch.rand(2, 1, 9, 9, dtype=torch.float64)
+def test_weights_that_learn_get_their_gradient_beside_the_images() -> None:
+    images = torch.rand(2, 1, 9, 9, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(4, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda weight: filter2d(images, weight, 1), (weight,))
+    assert torch.autograd.gradcheck(lambda images, weight: filter2d(images, weight, 1), (images, weight))
+    assert torch.autograd.gradgradcheck(lambda images, weight: filter2d(images, weight, 1), (images, weight))
