@@ -1,0 +1,69 @@
+"""How far is the finite difference from double backward?
+
+python -m experiments.finite_difference.measure STORE CHECKPOINT... > experiments/finite_difference/results.csv
+
+Prints, for each detector and for its network before training, the relative error of the penalty's gradient with
+respect to the weights, in float64 (the step's own error) and in float32 (rounding included), against double backward in
+float64.
+"""
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from advforensics.checkpoint import build_detector, load_checkpoint
+from advforensics.data import PatchDataset, PatchStore
+from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty
+
+STEPS = (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+
+
+def slopes(detector: nn.Module, images: Tensor, labels: Tensor, penalty: GradientPenalty, kind: torch.dtype) -> Tensor:
+    """Return the penalty's gradient with respect to all weights, as float64."""
+    detector = copy.deepcopy(detector).to(kind).train()
+    _, value, _ = penalty(detector, images.to(kind), labels)
+    weights = list(detector.parameters())
+    gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.reshape(-1) for gradient in gradients]).double()
+
+
+def fresh(checkpoint: str) -> nn.Module:
+    """Return the network of a checkpoint as it was before training."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config: Any = OmegaConf.create(content["config"])
+    torch.manual_seed(0)
+    return build_detector(config, tuple(content["classes"]), tuple(content["shape"]))
+
+
+def main(store: str, *checkpoints: str) -> pd.DataFrame:
+    """Return a row per detector, norm and step."""
+    dataset = PatchDataset(PatchStore(store), "train")
+    images, labels = dataset[torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:64].tolist()]
+    detectors = {"before training": fresh(checkpoints[0])}
+    detectors |= {Path(path).parent.name: load_checkpoint(path).detector for path in checkpoints}
+    rows = []
+    for name, detector in detectors.items():
+        for norm in ORDERS:
+            exact = slopes(detector, images, labels, GradientPenalty("exact", norm, False, 1), torch.float64)
+            for step in STEPS:
+                penalty = GradientPenalty("finite_difference", norm, False, step)
+                errors = [
+                    ((slopes(detector, images, labels, penalty, kind) - exact).norm() / exact.norm()).item()
+                    for kind in (torch.float64, torch.float32)
+                ]
+                rows.append(
+                    {"detector": name, "norm": norm, "step_levels": step, "float64": errors[0], "float32": errors[1]}
+                )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    main(*sys.argv[1:]).to_csv(sys.stdout, index=False, float_format="%.2g")
