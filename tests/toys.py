@@ -36,7 +36,12 @@ CUTTER = Cutter(
     min_photographs=2,
     seed=0,
 )
-TINY_DETECTOR = ("detector=constrained", "detector.model.front_end.filters=2", "detector.model.trunk.widths=[4,4]")
+TINY_DETECTOR = (
+    "detector=constrained",
+    "detector.model.front_end.filters=2",
+    "detector.model.trunk.widths=[4,4]",
+    "detector.model.trunk.strides=[2,2]",
+)
 TINY_TRAINING = (*TINY_DETECTOR, "trainer.accelerator=cpu", "trainer.max_epochs=2", "batch_size=8")
 QUIET = pytest.mark.filterwarnings(  # Lightning, about its own use of torch and about how little there is to do
     "ignore:.*LeafSpec.*",
@@ -108,7 +113,7 @@ def tiny_detector(channels: int = 1, classes: int = 3, seed: int = 0) -> Detecto
             classes,
             front_end=partial(ConstrainedConv, filters=2, size=3),
             truncation_levels=64.0,
-            trunk=partial(Trunk, widths=[4, 4], activation=nn.SiLU),
+            trunk=partial(Trunk, widths=[4, 4], strides=[2, 2], activation=nn.SiLU),
         )
         for _ in range(50):
             detector(torch.rand(8, channels, 32, 32))

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig, OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from torch import nn
 from toys import random_images, tiny_detector
 
@@ -11,13 +12,20 @@ from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector, Normalization
 from advforensics.detectors.plain import Plain
+from advforensics.detectors.trunk import Trunk
 
 CONFIGS = sorted((config_dir() / "detector").glob("*.yaml"), key=lambda path: path.stem)
 
 
-def shipped(name: str, channels: int = 1) -> Detector:
-    config = OmegaConf.create({"detector": OmegaConf.load(config_dir() / "detector" / f"{name}.yaml")})
+def composed(name: str) -> DictConfig:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config: DictConfig = compose("train", [f"detector={name}", "folder=."])
     assert config.detector.name == name
+    return config
+
+
+def shipped(name: str, channels: int = 1) -> Detector:
+    config = composed(name)
     torch.manual_seed(0)
     return build_detector(config, ("one", "two", "three"), (channels, 32, 32))
 
@@ -70,12 +78,39 @@ def test_the_first_layer_centres_the_range_of_a_picture() -> None:
 
 
 def test_the_activation_can_be_chosen() -> None:
-    config = OmegaConf.create({"detector": OmegaConf.load(CONFIGS[0])})
-    assert isinstance(config, DictConfig)
-    config.detector.model.trunk.activation = {"_target_": "torch.nn.ReLU", "_partial_": True}
+    config = composed(CONFIGS[0].stem)
+    config.detector.model.trunk.activation._target_ = "torch.nn.ReLU"
     kinds = {type(module) for module in build_detector(config, ("one", "two"), (1, 32, 32)).modules()}
     assert nn.ReLU in kinds
     assert nn.SiLU not in kinds
+
+
+def test_a_stage_needs_a_width_and_a_stride() -> None:
+    with pytest.raises(ValueError, match="a stride for each width"):
+        Trunk(1, 2, widths=[4, 4], strides=[2], activation=nn.SiLU)
+
+
+def test_an_eighth_of_a_level_acts_in_bfloat16(name: str) -> None:
+    # Near white, where bfloat16 itself has steps of a level: pictures as they are would not change at all.
+    detector = shipped(name).eval()
+    white = 1 - random_images(16) * 24 / 255
+    pictures = ((white * 255).round() / 255).requires_grad_()
+    labels = torch.arange(16) % 3
+
+    def losses(images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return F.cross_entropy(detector(images), labels, reduction="none")
+
+    (gradients,) = torch.autograd.grad(losses(pictures).sum(), pictures)
+    (precise,) = torch.autograd.grad(F.cross_entropy(detector(pictures), labels, reduction="sum"), pictures)
+    assert F.cosine_similarity(gradients.flatten(1), precise.flatten(1)).min() > 0.95
+    moved = (pictures + gradients.sign() / 8 / 255).detach()
+    assert (
+        torch.equal(moved.bfloat16(), pictures.bfloat16())
+        or (moved.bfloat16() == pictures.bfloat16()).float().mean() > 0.5
+    )
+    assert (losses(moved) > losses(pictures)).all()
+    assert detector(pictures).dtype == torch.float32
 
 
 @pytest.mark.parametrize("classes", [0, 1])

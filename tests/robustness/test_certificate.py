@@ -49,7 +49,9 @@ def built(front_end: str, activation: type[nn.Module], channels: int = 1, size: 
     """Return a small detector whose weights and batch statistics are those of no fresh network."""
     torch.manual_seed(0)
     front, truncation = FRONT_ENDS[front_end], None if front_end == "plain" else 64.0
-    detector = Detector(channels, 3, front, truncation, partial(Trunk, widths=[4, 6], activation=activation))
+    detector = Detector(
+        channels, 3, front, truncation, partial(Trunk, widths=[4, 6], strides=[2, 2], activation=activation)
+    )
     for _ in range(20):
         detector(torch.rand(8, channels, size, size))
     with torch.no_grad():

@@ -64,16 +64,20 @@ class Detector(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def residual(self, images: Tensor) -> Tensor:
-        """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``.
-
-        At full precision even where the trunk is not: bfloat16 has 8 bits, so that near white its steps are a level
-        wide, and a perturbation below one level would not exist.
-        """
-        with torch.autocast(images.device.type, enabled=False):
-            residual: Tensor = self.truncation(self.front_end(self.normalization(images)))
+        """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``."""
+        residual: Tensor = self.truncation(self.front_end(self.normalization(images)))
         return residual
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of images ``(N, C, H, W)``, float in [0, 1]."""
-        logits: Tensor = self.trunk(self.residual(images))
+        """Return logits ``(N, K)`` of images ``(N, C, H, W)``, float in [0, 1].
+
+        Under `torch.autocast` only what comes after a truncated residual is less precise: bfloat16 has 8 bits, so that
+        near white its steps are a level wide, and a perturbation below one level would not exist.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            residual = self.residual(images)
+            if not isinstance(self.truncation, Truncation):
+                logits: Tensor = self.trunk(residual)
+                return logits
+        logits = self.trunk(residual)
         return logits

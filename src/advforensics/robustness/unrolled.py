@@ -108,9 +108,7 @@ def unroll(detector: nn.Module) -> Steps:
     steps: list[Step] = [Convolution(scale * torch.diag(one)[..., None, None], -0.5 * scale * one)]
     if not isinstance(front, Plain):
         steps.append(_convolution(front.weight, None, channels, 1, 0))
-    *layers, linear = detector.trunk.layers
-    assert isinstance(linear, nn.Linear)
-    for module in [detector.truncation, *layers[:-2]]:  # the last two take the mean of each map, as the head does
+    for module in [detector.truncation, *detector.trunk.layers]:
         if isinstance(module, nn.Conv2d):
             stride, padding = int(module.stride[0]), int(module.padding[0])
             steps.append(_convolution(module.weight, module.bias, module.groups, stride, padding))
@@ -126,7 +124,8 @@ def unroll(detector: nn.Module) -> Steps:
             steps.append(RELU)
         else:
             raise TypeError(f"linear bounds have no rule for {type(module).__name__}")
-    return Steps(tuple(steps), linear.weight.detach().double(), linear.bias.detach().double())
+    head = detector.trunk.head
+    return Steps(tuple(steps), head.weight.detach().double(), head.bias.detach().double())
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, groups: int, stride: int, padding: int) -> Convolution:
