@@ -20,12 +20,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from advforensics.attacks.gateway import Attack
-from advforensics.attacks.losses import margins
-from advforensics.attacks.threat import LEVEL, Norm, distances, project, to_8bit
+from advforensics.attacks.threat import LEVEL, Norm, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.data import PatchStore, Targets
 from advforensics.robustness import alarms
 from advforensics.robustness.journal import unfinished_folder
+from advforensics.robustness.judged import judged
 from advforensics.robustness.transferability import CONTROL, matrix, transfer_stronger
 from advforensics.sweep import select
 
@@ -167,18 +167,4 @@ def _attacked(
 def _judged(detector: nn.Module, pictures: Tensor, targets: Targets, batch_size: int) -> pd.DataFrame:
     with torch.no_grad():
         logits = torch.cat([detector(batch) for batch in pictures.split(batch_size)])
-    predicted = logits.argmax(dim=1)
-    linf, l2 = distances(targets.images, pictures)
-    return pd.DataFrame(
-        {
-            "sample_id": targets.sample_ids,
-            "group": targets.groups,
-            "label": targets.labels.numpy(),
-            "predicted": predicted.numpy(),
-            "correct": (predicted == targets.labels).numpy(),
-            "margin": margins(logits, targets.labels).numpy(),
-            "score": 1 - logits.softmax(dim=1)[:, 0].numpy(),
-            "linf_levels": (linf / LEVEL).numpy(),
-            "l2": l2.numpy(),
-        }
-    )
+    return judged(targets, pictures, logits).drop(columns="rms_levels")
