@@ -1,6 +1,5 @@
 """Prove for single pictures how far a detector can be trusted: the entry point."""
 
-import hashlib
 import logging
 import shutil
 from pathlib import Path
@@ -8,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
 from advforensics import targets
 from advforensics.data import PatchStore
 from advforensics.robustness.certificate import Row, certify_linear, certify_smoothing
-from advforensics.robustness.journal import Journal
+from advforensics.robustness.journal import Journal, unfinished_folder
 from advforensics.robustness.unrolled import unroll
 from advforensics.sweep import select
 
@@ -47,7 +46,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     chosen = select(store, trained, cfg.split, cfg.images)
     network = unroll(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
-    unfinished = _unfinished(folder, cfg, trained.sha256)
+    unfinished = unfinished_folder(folder, cfg, trained.sha256, "uncertified")
     journal = Journal(unfinished)
     rows: list[dict[str, Any]] = []
     for first in tqdm(range(0, len(chosen.labels), cfg.batch_size), desc="certify", unit="batch"):
@@ -79,14 +78,3 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
         median = part.loc[part["correct"], "radius_levels"].median()
         log.info("%s, %s: %.1f%% right, median radius %.4g levels", norm, method, 100 * part["correct"].mean(), median)
     return table
-
-
-def _unfinished(folder: Path, cfg: DictConfig, sha256: str) -> Path:
-    """Return the folder for finished batches; another config or detector gets another folder."""
-    identity = OmegaConf.to_yaml(cfg, resolve=True) + sha256
-    unfinished = folder / f"uncertified-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    for other in folder.glob("uncertified-*"):
-        if other != unfinished:
-            shutil.rmtree(other)
-    unfinished.mkdir(parents=True, exist_ok=True)
-    return unfinished

@@ -1,6 +1,5 @@
 """Attack one trained detector over a range of radii: the entry point."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from advforensics.attacks.tools import sample_rows
 from advforensics.checkpoint import Trained
@@ -21,7 +20,7 @@ from advforensics.robustness.curves import curves
 from advforensics.robustness.engine import Engine
 from advforensics.robustness.ensemble import cascades
 from advforensics.robustness.felled import felled
-from advforensics.robustness.journal import Journal
+from advforensics.robustness.journal import Journal, unfinished_folder
 from advforensics.robustness.probes import forward_alarms, probe
 from advforensics.robustness.samples import read_samples, write_samples
 from advforensics.targets import folder as beside
@@ -59,7 +58,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     facts = trained.facts()
     name = f"{facts['task']}-{facts['detector']}-{facts['defense']}-{facts['seed']}"
     with instantiate(cfg.tracking).resume(trained.sha256, name, cfg) as run:
-        unfinished = _unfinished(folder, cfg, trained)
+        unfinished = unfinished_folder(folder, cfg, trained.sha256)
         engine = Engine(
             trained.detector,
             targets,
@@ -126,17 +125,6 @@ def select(store: PatchStore, trained: Trained, split: str, images: int | None) 
         sample_ids=manifest["patch_id"].iloc[chosen].tolist(),
         groups=manifest["group"].iloc[chosen].tolist(),
     )
-
-
-def _unfinished(folder: Path, cfg: DictConfig, trained: Trained) -> Path:
-    """Return the folder for rows of finished attacks; another config or checkpoint gets another folder."""
-    identity = OmegaConf.to_yaml(cfg, resolve=True) + trained.sha256
-    unfinished = folder / f"unfinished-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    for other in folder.glob("unfinished-*"):
-        if other != unfinished:
-            shutil.rmtree(other)
-    unfinished.mkdir(exist_ok=True)
-    return unfinished
 
 
 def _probed(trained: Trained, targets: Targets, cfg: DictConfig) -> list[Alarm]:

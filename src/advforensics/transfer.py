@@ -6,7 +6,6 @@ though, and any change of a picture may wipe it out; so beside the surrogates st
 random signs of the same size. What the control does not explain is transfer.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,16 @@ import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from advforensics.attacks.gateway import Attack
-from advforensics.attacks.losses import margins
-from advforensics.attacks.threat import LEVEL, Norm, distances, project, to_8bit
+from advforensics.attacks.threat import LEVEL, Norm, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.data import PatchStore, Targets
 from advforensics.robustness import alarms
+from advforensics.robustness.journal import unfinished_folder
+from advforensics.robustness.judged import judged
 from advforensics.robustness.transferability import CONTROL, matrix, transfer_stronger
 from advforensics.sweep import select
 
@@ -79,7 +79,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     attack: Attack = instantiate(cfg.attack)
     attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
     with instantiate(cfg.tracking).run(f"transfer-{task}", cfg) as run:
-        unfinished = _unfinished(folder, cfg, detectors)
+        unfinished = unfinished_folder(folder, cfg, "".join(trained.sha256 for trained in detectors.values()))
         clean = {
             name: _judged(trained.detector, targets.images, targets, cfg.batch_size)
             for name, trained in detectors.items()
@@ -167,29 +167,4 @@ def _attacked(
 def _judged(detector: nn.Module, pictures: Tensor, targets: Targets, batch_size: int) -> pd.DataFrame:
     with torch.no_grad():
         logits = torch.cat([detector(batch) for batch in pictures.split(batch_size)])
-    predicted = logits.argmax(dim=1)
-    linf, l2 = distances(targets.images, pictures)
-    return pd.DataFrame(
-        {
-            "sample_id": targets.sample_ids,
-            "group": targets.groups,
-            "label": targets.labels.numpy(),
-            "predicted": predicted.numpy(),
-            "correct": (predicted == targets.labels).numpy(),
-            "margin": margins(logits, targets.labels).numpy(),
-            "score": 1 - logits.softmax(dim=1)[:, 0].numpy(),
-            "linf_levels": (linf / LEVEL).numpy(),
-            "l2": l2.numpy(),
-        }
-    )
-
-
-def _unfinished(folder: Path, cfg: DictConfig, detectors: Mapping[str, Trained]) -> Path:
-    """Return the folder for rows of finished surrogates; another config or checkpoint gets another folder."""
-    identity = OmegaConf.to_yaml(cfg, resolve=True) + "".join(trained.sha256 for trained in detectors.values())
-    unfinished = folder / f"unfinished-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    for other in folder.glob("unfinished-*"):
-        if other != unfinished:
-            shutil.rmtree(other)
-    unfinished.mkdir(exist_ok=True)
-    return unfinished
+    return judged(targets, pictures, logits).drop(columns="rms_levels")

@@ -25,9 +25,11 @@ class Domain(ABC):
 
     Attributes:
         name: Its name in tables.
+        passes: Of the lattice search, on the images that are left standing; 0 for none.
     """
 
     name: str
+    passes = 0
 
     def deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         """Return what the detector sees of candidates: ``(N, C, H, W)``; their gradient is that of what it returns.
@@ -41,11 +43,6 @@ class Domain(ABC):
         seen = self._seen(norm, eps, images, candidates.detach())
         return candidates - candidates.detach() + seen  # exactly `seen`: the difference is zero to the last bit
 
-    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
-        """Return what the detector sees, without gradients."""
-        return to_8bit(norm, eps, images, candidates)
-
-    @abstractmethod
     def final(
         self,
         norm: Norm,
@@ -68,10 +65,28 @@ class Domain(ABC):
             labels: True classes, ``(N,)``.
             names: Of the images, length N, fit for a file name.
             wanted: The class to be given, where any wrong one will not do.
+
+        Raises:
+            RuntimeError: If a file that should hold a picture as it is holds one outside its ball.
         """
+        fitted = self._fitted(norm, eps, images, candidates)
+        moved = descend(norm, eps, images, fitted, detector, labels, self.passes, wanted)
+        return self._handed_over(norm, eps, images, moved, names)
 
     def discard(self, norm: Norm, names: Sequence[str]) -> None:  # noqa: B027 # most domains write no files
         """Remove the files of images that did not fall; there are none unless a domain writes some."""
+
+    @abstractmethod
+    def _fitted(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        """Return candidates as this domain can hold them, inside their balls."""
+
+    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        """Return what the detector sees in a loop, without gradients."""
+        return self._fitted(norm, eps, images, candidates)
+
+    def _handed_over(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        """Return what the other side receives of pictures."""
+        return pictures
 
 
 class Float(Domain):
@@ -79,22 +94,11 @@ class Float(Domain):
 
     name = "float"
 
+    def _fitted(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        return project(norm, eps, images, candidates)
+
     def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         return candidates
-
-    def final(
-        self,
-        norm: Norm,
-        eps: float,
-        images: Tensor,
-        candidates: Tensor,
-        detector: nn.Module,
-        labels: Tensor,
-        names: Sequence[str],
-        wanted: int | None = None,
-    ) -> Tensor:
-        """Return the candidates, inside their balls."""
-        return project(norm, eps, images, candidates)
 
 
 class EightBit(Domain):
@@ -109,70 +113,66 @@ class EightBit(Domain):
     def __init__(self, passes: int = 12) -> None:
         self.passes = passes
 
-    def final(
-        self,
-        norm: Norm,
-        eps: float,
-        images: Tensor,
-        candidates: Tensor,
-        detector: nn.Module,
-        labels: Tensor,
-        names: Sequence[str],
-        wanted: int | None = None,
-    ) -> Tensor:
-        """Return whole levels inside the balls."""
-        rounded = to_8bit(norm, eps, images, candidates)
-        return descend(norm, eps, images, rounded, detector, labels, self.passes, wanted)
+    def _fitted(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        return to_8bit(norm, eps, images, candidates)
 
 
-class Png(EightBit):
-    """As :class:`EightBit`, written as PNG and read back.
+class File(EightBit):
+    """As :class:`EightBit`, written to files and read back: what is judged is what they hold.
 
     Args:
-        folder: Where ``NORM/NAME.png`` goes; a later picture of one name replaces the earlier one.
+        folder: Where ``NORM/NAME.SUFFIX`` goes; a later picture of one name replaces the earlier one.
         passes: As for :class:`EightBit`.
+
+    Attributes:
+        suffix: Of the files.
     """
 
-    name = "png"
+    suffix: str
 
     def __init__(self, folder: str | Path, passes: int = 12) -> None:
         super().__init__(passes)
         self.folder = Path(folder)
 
-    def final(
-        self,
-        norm: Norm,
-        eps: float,
-        images: Tensor,
-        candidates: Tensor,
-        detector: nn.Module,
-        labels: Tensor,
-        names: Sequence[str],
-        wanted: int | None = None,
-    ) -> Tensor:
-        """Return what the files hold.
+    def discard(self, norm: Norm, names: Sequence[str]) -> None:
+        """Remove the files of images that did not fall."""
+        for path in self._paths(norm, names):
+            path.unlink(missing_ok=True)
 
-        Raises:
-            RuntimeError: If a file holds a picture outside its ball.
-        """
-        pictures = super().final(norm, eps, images, candidates, detector, labels, names, wanted)
-        paths = _paths(self.folder, norm, names, "png")
+    @abstractmethod
+    def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
+        """Return the file of a picture ``(C, H, W)`` made from an image."""
+
+    def _handed_over(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        paths = self._paths(norm, names)
         (self.folder / norm).mkdir(parents=True, exist_ok=True)
-        for path, picture in zip(paths, pictures, strict=True):
-            path.write_bytes(encoded(picture, "PNG"))
-        read = reread(paths).to(images)
+        for path, picture, image in zip(paths, pictures, images, strict=True):
+            path.write_bytes(self._encoded(picture, image))
+        return reread(paths).to(images) if paths else pictures
+
+    def _paths(self, norm: Norm, names: Sequence[str]) -> list[Path]:
+        return [self.folder / norm / f"{name}.{self.suffix}" for name in names]
+
+
+class Png(File):
+    """Files that hold every picture as it is. Arguments as for :class:`File`."""
+
+    name = "png"
+    suffix = "png"
+
+    def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
+        return encoded(picture, "PNG")
+
+    def _handed_over(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        read = super()._handed_over(norm, eps, images, pictures, names)
         if not (fine := inside(norm, eps, images, read)).all():
-            outside = [str(path) for path, good in zip(paths, fine.tolist(), strict=True) if not good]
+            paths = zip(self._paths(norm, names), fine.tolist(), strict=True)
+            outside = [str(path) for path, good in paths if not good]
             raise RuntimeError(f"{outside} hold pictures outside of their {norm} balls: what was written is not read")
         return read
 
-    def discard(self, norm: Norm, names: Sequence[str]) -> None:
-        """Remove the files of images that did not fall."""
-        for path in _paths(self.folder, norm, names, "png"):
-            path.unlink(missing_ok=True)
 
-
-class Jpeg(Domain):
+class Jpeg(File):
     """An 8-bit picture inside the ball that somebody saves as JPEG: the attacker does not know at which quality.
 
     In the loop every image is compressed at a quality drawn anew for each step, so that a loop with momentum climbs
@@ -183,20 +183,27 @@ class Jpeg(Domain):
     one quality at which an image falls says little about the next.
 
     Args:
-        folder: Where ``NORM/NAME.jpg`` goes; a later picture of one name replaces the earlier one.
+        folder: As for :class:`File`.
         qualities: Lowest and highest quality, 1 to 100 (libjpeg's scale, colour as Pillow subsamples it by default).
         seed: Of the qualities that pictures are judged at.
     """
 
     name = "jpeg"
+    suffix = "jpg"
 
     def __init__(self, folder: str | Path, qualities: tuple[int, int] = (75, 95), seed: int = 0) -> None:
         low, high = qualities
         if not 1 <= low <= high <= 100:
             raise ValueError(f"jpeg: qualities must be [low, high] within 1 to 100, got {list(qualities)}")
-        self.folder = Path(folder)
+        super().__init__(folder, passes=0)
         self.qualities = (low, high)
         self.seed = seed
+
+    def quality(self, image: Tensor) -> int:
+        """Return the quality that versions of an image ``(C, H, W)`` are judged at: drawn once, by its content."""
+        digest = hashlib.sha256(whole_levels(image).tobytes()).digest()
+        rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8])])
+        return int(rng.integers(self.qualities[0], self.qualities[1] + 1))
 
     def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         low, high = self.qualities
@@ -205,36 +212,5 @@ class Jpeg(Domain):
         files = [encoded(picture, "JPEG", quality) for picture, quality in zip(pictures, drawn, strict=True)]
         return torch.stack([decoded(file) for file in files]).to(images) if files else pictures
 
-    def final(
-        self,
-        norm: Norm,
-        eps: float,
-        images: Tensor,
-        candidates: Tensor,
-        detector: nn.Module,
-        labels: Tensor,
-        names: Sequence[str],
-        wanted: int | None = None,
-    ) -> Tensor:
-        """Return what the files hold."""
-        pictures = to_8bit(norm, eps, images, candidates)
-        paths = _paths(self.folder, norm, names, "jpg")
-        (self.folder / norm).mkdir(parents=True, exist_ok=True)
-        for path, picture, image in zip(paths, pictures, images, strict=True):
-            path.write_bytes(encoded(picture, "JPEG", self.quality(image)))
-        return reread(paths).to(images) if paths else pictures
-
-    def quality(self, image: Tensor) -> int:
-        """Return the quality that versions of an image ``(C, H, W)`` are judged at: drawn once, by its content."""
-        digest = hashlib.sha256(whole_levels(image).tobytes()).digest()
-        rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8])])
-        return int(rng.integers(self.qualities[0], self.qualities[1] + 1))
-
-    def discard(self, norm: Norm, names: Sequence[str]) -> None:
-        """Remove the files of images that did not fall."""
-        for path in _paths(self.folder, norm, names, "jpg"):
-            path.unlink(missing_ok=True)
-
-
-def _paths(folder: Path, norm: Norm, names: Sequence[str], suffix: str) -> list[Path]:
-    return [folder / norm / f"{name}.{suffix}" for name in names]
+    def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
+        return encoded(picture, "JPEG", self.quality(image))

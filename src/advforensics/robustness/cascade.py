@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,9 +16,10 @@ from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import margins
 from advforensics.attacks.minimum import MinimumNorm
 from advforensics.attacks.steps import FixedStep
-from advforensics.attacks.threat import LEVEL, Norm, distances, size
+from advforensics.attacks.threat import LEVEL, Norm, size
 from advforensics.cost import counted
 from advforensics.robustness.journal import Outcome
+from advforensics.robustness.judged import judged
 
 if TYPE_CHECKING:
     from advforensics.robustness.engine import Engine
@@ -28,6 +28,9 @@ AnyAttack = Attack | Ascent | MinimumNorm
 CLEAN = "clean"  # what an image that was wrong from the start fell to
 FEW = 0.05  # of the images: where no more stand, giving none up costs little, and the end of a curve is what it says
 DELIVERED = "8bit"  # what an image fell to that fell to a picture of whole levels
+# Of the rows, in this order.
+COLUMNS = ["sample_id", "group", "label", "attack", "knowledge", "norm", "eps_levels", "domain", "predicted", "correct"]
+COLUMNS += ["fell_to", "margin", "score", "linf_levels", "rms_levels", "l2"]
 
 
 @dataclass(frozen=True)
@@ -227,26 +230,6 @@ class Cascade:
 
     def _tell(self, attack: str, knowledge: str, eps_levels: float) -> None:
         """Add the rows of a point."""
-        linf, l2 = distances(self.images, self.pictures)
-        self.rows.append(
-            pd.DataFrame(
-                {
-                    "sample_id": self.targets.sample_ids,
-                    "group": self.targets.groups,
-                    "label": self.labels.numpy(),
-                    "attack": attack,
-                    "knowledge": knowledge,
-                    "norm": self.norm,
-                    "eps_levels": eps_levels,
-                    "domain": self.domain.name,
-                    "predicted": self.logits.argmax(dim=1).numpy(),
-                    "correct": (self.logits.argmax(dim=1) == self.labels).numpy(),
-                    "fell_to": self.fell_to.copy(),
-                    "margin": margins(self.logits, self.labels).numpy(),
-                    "score": 1 - F.softmax(self.logits, dim=1)[:, 0].numpy(),
-                    "linf_levels": (linf / LEVEL).numpy(),
-                    "rms_levels": (size("l2", self.pictures - self.images).flatten() / LEVEL).numpy(),
-                    "l2": l2.numpy(),
-                }
-            )
-        )
+        point = {"attack": attack, "knowledge": knowledge, "norm": self.norm, "domain": self.domain.name}
+        rows = judged(self.targets, self.pictures, self.logits).assign(**point, eps_levels=eps_levels)
+        self.rows.append(rows.assign(fell_to=self.fell_to.copy())[COLUMNS])

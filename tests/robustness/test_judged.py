@@ -1,0 +1,31 @@
+"""A row tells what is said of a picture, and its distance from the image."""
+
+import pandas as pd
+import pytest
+import torch
+
+from advforensics.attacks.threat import LEVEL
+from advforensics.data import Targets
+from advforensics.robustness.judged import judged
+
+
+def test_answers_and_distances_are_those_of_the_pictures() -> None:
+    targets = Targets(torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 2]), ["a", "b", "c"], ["p", "p", "q"])
+    pictures = targets.images.clone()
+    pictures[1, 0, 0, 0] += 2 * LEVEL
+    pictures[2] -= LEVEL
+    probabilities = torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.1, 0.3], [0.2, 0.1, 0.7]])
+    rows = judged(targets, pictures, probabilities.log())
+    assert rows["sample_id"].tolist() == targets.sample_ids
+    assert rows["group"].tolist() == targets.groups
+    assert rows["label"].tolist() == [0, 1, 2]
+    assert rows["predicted"].tolist() == [0, 0, 2]
+    assert rows["correct"].tolist() == [True, False, True]
+    assert rows["margin"].tolist() == pytest.approx(torch.tensor([5 / 3, 1 / 6, 7 / 2]).log().tolist())
+    expected = {
+        "score": [0.5, 0.4, 0.8],
+        "linf_levels": [0, 2, 1],
+        "rms_levels": [0, 1, 1],
+        "l2": [0, 2 * LEVEL, 2 * LEVEL],
+    }
+    pd.testing.assert_frame_equal(rows[[*expected]].astype(float), pd.DataFrame(expected).astype(float), rtol=1e-4)
