@@ -64,7 +64,9 @@ def test_every_pair_is_tried_and_all_is_written(trying: Compose, store: Path) ->
             assert dict(zip(ours["sample_id"], ours["predicted"], strict=True)) == dict(
                 zip(targets.sample_ids, predicted, strict=True)
             )
-    assert {path.name for path in Path("out").iterdir()} == {"transfer.parquet", "transfer.csv", "alarms.csv"}
+    assert {path.name for path in Path("out").iterdir()} == {
+        *("transfer.parquet", "transfer.csv", "alarms.csv", "figures")
+    }
 
 
 def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:

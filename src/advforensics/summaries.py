@@ -57,7 +57,7 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
             "clean, balanced": percent(point(clean, metric="balanced_accuracy")),
             "most frequent answer": percent(point(clean, metric="clean_prediction_share")),
         }
-        for domain in ("float", "8bit", "png", "jpeg"):
+        for domain in style.DOMAINS:
             curve = of_defense[(of_defense["domain"] == domain) & (of_defense["metric"] == "accuracy")]
             least = 0.25 if domain == "float" else 1.0  # below 1 level whole levels leave the picture as it is
             for at in curve[curve["eps_levels"].between(least, 2)].sort_values("eps_levels").itertuples():

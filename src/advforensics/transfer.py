@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from advforensics import figures
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.threat import LEVEL, Norm, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
@@ -56,9 +57,9 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     """Try what ``conf/transfer.yaml`` describes: attack each detector, and judge the pictures by all of them.
 
     Writes ``transfer.parquet``, one row per surrogate, target, image, radius and domain, ``transfer.csv``, what
-    :func:`~advforensics.robustness.transferability.matrix` returns, and ``alarms.csv`` into ``cfg.folder``, and logs
-    them as one MLflow run. The rows of each finished surrogate are kept until the end; a run that was killed goes on
-    with the surrogate it was at.
+    :func:`~advforensics.robustness.transferability.matrix` returns, ``alarms.csv`` and a figure for each radius into
+    ``cfg.folder``, and logs them as one MLflow run. The rows of each finished surrogate are kept until the end; a run
+    that was killed goes on with the surrogate it was at.
 
     Args:
         cfg: The composed config.
@@ -105,6 +106,13 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             run.curve(f"{metric}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
         for file in ("transfer.parquet", "transfer.csv", "alarms.csv"):
             run.table(folder / file)
+        robust = table[
+            (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
+        ]
+        for eps_levels, pairs in robust.groupby("eps_levels"):
+            name, drawn = f"transfer-{eps_levels:g}", figures.transfer_matrix(pairs)
+            figures.save(drawn, folder / "figures", name)
+            run.figure(drawn, name)
     shutil.rmtree(unfinished)
     if alarm.fired:
         log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)
