@@ -51,6 +51,7 @@ class Training:
         self.module = regime(AdversarialFusion, detector, fusion="sum", reuse_gradient=False, **options)
         self.optimizer = torch.optim.AdamW(detector.parameters(), lr=0.1)
         strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
+        self.module.log = lambda *arguments, **options: None  # type: ignore[method-assign]
         self.trainer: Any = SimpleNamespace(global_step=0, optimizers=[self.optimizer], strategy=strategy)
 
     @property

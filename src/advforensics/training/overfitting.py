@@ -7,11 +7,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from advforensics.attacks.gateway import Attack, attackable
 from advforensics.data import Batch
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
+from advforensics.defenses.shared_pass import statistics_kept
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,11 @@ class OverfittingGuard(Callback):
     """Compares, every few steps, accuracy on the twins trained on with accuracy under a real attack.
 
     A network that has learnt to recognise the pictures of a single-step attack is right about these and nothing else
-    (Wong et al., arXiv 2001.03994). When the one leaves the other behind, weights and optimiser go back to where
-    they last agreed, and the training goes on with the real attack (as Li et al., arXiv 2006.03089, do for a while).
-    ``overfitting_caught`` in ``training.csv`` counts it.
+    (Wong et al., arXiv 2001.03994). It is so in training mode, in which it has learnt, while the attack meets it as it
+    will be used: batch normalisation can hide the one from the other. When accuracy on twins leaves the other behind,
+    weights and optimiser go back to where they last agreed, and the training goes on with the real attack (as Li et
+    al., arXiv 2006.03089, do for a while). ``training.csv`` tells the mean lead as ``twins_lead``, and in
+    ``overfitting_caught`` whether it came to that.
 
     Args:
         attack: The real one, of several steps; also what is trained on afterwards.
@@ -57,11 +60,16 @@ class OverfittingGuard(Callback):
         assert isinstance(module, AdversarialFusion)
         if self.caught or trainer.global_step % self.every or module.eps == 0:
             return
+        assert module.last_twins is not None
         images, labels = batch
-        lead = self._accuracy(module, module.twins(images, labels), labels) - self._accuracy(
-            module, self.attack(module.detector, images, labels, module.eps), labels
-        )
-        if float(trainer.strategy.reduce(lead, reduce_op="mean")) <= self.tolerance:
+        with torch.no_grad(), statistics_kept(module.detector):
+            learnt = _accuracy(module.detector, *module.last_twins)
+        found = self.attack(module.detector, images, labels, module.eps)
+        with torch.no_grad(), attackable(module.detector):
+            lead = learnt - _accuracy(module.detector, found, labels)
+        lead = trainer.strategy.reduce(lead, reduce_op="mean")
+        module.log("twins_lead", lead, on_step=False, on_epoch=True)
+        if lead <= self.tolerance:
             self._good = copy.deepcopy(self._state(trainer, module))
             return
         log.warning(
@@ -94,7 +102,7 @@ class OverfittingGuard(Callback):
         assert isinstance(module, AdversarialFusion)
         module.attack, module.reuse_gradient = self.attack, False
 
-    def _accuracy(self, module: AdversarialFusion, images: Tensor, labels: Tensor) -> Tensor:
-        with attackable(module.detector), torch.no_grad():
-            right: Tensor = module.detector(images).argmax(dim=1) == labels
-            return right.float().mean()
+
+def _accuracy(detector: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    right: Tensor = detector(images).argmax(dim=1) == labels
+    return right.float().mean()
