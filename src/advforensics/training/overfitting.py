@@ -16,6 +16,8 @@ from advforensics.defenses.shared_pass import statistics_kept
 
 log = logging.getLogger(__name__)
 
+LOOKS = 3
+
 
 class OverfittingGuard(Callback):
     """Compares, every few steps, accuracy on the twins trained on with accuracy under a real attack.
@@ -29,8 +31,9 @@ class OverfittingGuard(Callback):
 
     Args:
         attack: The real one, of several steps; also what is trained on afterwards.
-        every: Steps between two looks.
-        tolerance: By how much accuracy on twins may exceed accuracy under the attack, 0 to 1, on one batch.
+        every: Steps between two looks, each at one batch.
+        tolerance: By how much accuracy on twins may exceed accuracy under the attack, 0 to 1, on the mean of
+            `LOOKS` looks: one batch is too small to tell. At half of it they still agree.
     """
 
     def __init__(self, attack: Attack, every: int, tolerance: float) -> None:
@@ -38,15 +41,16 @@ class OverfittingGuard(Callback):
         self.every = every
         self.tolerance = tolerance
         self.caught = 0
+        self._leads: list[float] = []
         self._good: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a training that goes on must know."""
-        return {"caught": self.caught, "good": self._good}
+        return {"caught": self.caught, "leads": self._leads, "good": self._good}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on."""
-        self.caught, self._good = state_dict["caught"], state_dict["good"]
+        self.caught, self._leads, self._good = state_dict["caught"], state_dict["leads"], state_dict["good"]
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Train on the real attack if it has come to that before an interruption."""
@@ -69,14 +73,17 @@ class OverfittingGuard(Callback):
             lead = learnt - _accuracy(module.detector, found, labels)
         lead = trainer.strategy.reduce(lead, reduce_op="mean")
         module.log("twins_lead", lead, on_step=False, on_epoch=True)
-        if lead <= self.tolerance:
+        self._leads = [*self._leads[1 - LOOKS :], float(lead)]
+        mean = sum(self._leads) / len(self._leads)
+        if mean <= self.tolerance / 2:
             self._good = copy.deepcopy(self._state(trainer, module))
+        if mean <= self.tolerance or len(self._leads) < LOOKS:
             return
         log.warning(
             "step %d: %.0f%% more are right on the twins of %s than under %s at %.2f levels: catastrophic overfitting."
             " Going back to where they agreed, and on with %s",
             trainer.global_step,
-            100 * lead,
+            100 * mean,
             module.attack.name,
             self.attack.name,
             255 * module.eps,
