@@ -44,6 +44,19 @@ def test_channels_are_filtered_apart() -> None:
     assert moved.nonzero().flatten().tolist() == [4, 5, 6, 7]
 
 
+def test_the_picture_is_handed_on_beside_the_residuals() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        alone = ConstrainedConv(channels=2, filters=3, size=5)
+        torch.manual_seed(0)
+        beside = ConstrainedConv(channels=2, filters=3, size=5, picture=0.25)
+    images = torch.rand(4, 2, 9, 8)
+    both = beside(images).unflatten(1, (2, 4))
+    torch.testing.assert_close(both[:, :, :3].flatten(1, 2), alone(images))
+    torch.testing.assert_close(both[:, :, 3], images[..., 2:-2, 2:-2] / 4)
+    assert (alone.out_channels, beside.out_channels) == (6, 8)
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_filter_needs_a_centre_and_neighbours(size: int) -> None:
     with pytest.raises(ValueError, match="odd and at least 3"):

@@ -39,6 +39,7 @@ ATTACKS = {
 }
 FRONT_ENDS: dict[str, Callable[..., nn.Module]] = {
     "constrained": partial(ConstrainedConv, filters=2, size=3),
+    "with the picture": partial(ConstrainedConv, filters=2, size=3, picture=0.25),
     "laplacian": Laplacian,
     "srm": SRM,
     "plain": Plain,

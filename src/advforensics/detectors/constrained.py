@@ -18,31 +18,39 @@ class ConstrainedConv(nn.Module):
         channels: Channels of the picture; each is filtered by itself.
         filters: Filters per channel.
         size: Side of a filter, odd.
+        picture: The picture itself is handed on beside the residuals, multiplied by so much; 0 leaves it out. Behind a
+            truncation at T levels it is cut off T / ``picture`` levels from mid-grey.
 
     Attributes:
-        out_channels: ``channels * filters``.
+        out_channels: ``channels * filters``, and ``channels`` more with the picture.
     """
 
     centre: Tensor
 
-    def __init__(self, channels: int, filters: int, size: int) -> None:
+    def __init__(self, channels: int, filters: int, size: int, picture: float = 0.0) -> None:
         super().__init__()
         if size % 2 == 0 or size < 3:
             raise ValueError(f"detector.front_end.size must be odd and at least 3, got {size}")
         self.channels = channels
-        self.out_channels = channels * filters
-        self.raw_weight = nn.Parameter(torch.randn(self.out_channels, 1, size, size) / size)
+        self.picture = picture
+        self.out_channels = channels * (filters + (picture > 0))
+        self.raw_weight = nn.Parameter(torch.randn(channels * filters, 1, size, size) / size)
         centre = torch.zeros(1, 1, size, size)
         centre[..., size // 2, size // 2] = 1
         self.register_buffer("centre", centre, persistent=False)
 
     @property
     def weight(self) -> Tensor:
-        """The filters, ``(out_channels, 1, size, size)``, constraint met."""
+        """The filters, ``(out_channels, 1, size, size)``, constraint met; the last of a channel may be the picture."""
         around = self.raw_weight * (1 - self.centre)
         missing = 1 - around.sum(dim=(2, 3), keepdim=True)
         around = around + (1 - self.centre) * missing / (self.centre.numel() - 1)
-        return around - self.centre
+        filters = around - self.centre
+        if self.picture == 0:
+            return filters
+        of_channel = filters.unflatten(0, (self.channels, -1))
+        picture = self.picture * self.centre.expand(self.channels, 1, *self.centre.shape[1:])
+        return torch.cat([of_channel, picture], dim=1).flatten(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return residuals ``(N, out_channels, H, W)`` without a border: ``H`` and ``W`` shrink by ``size - 1``."""
