@@ -113,7 +113,7 @@ def tiny_detector(channels: int = 1, classes: int = 3, seed: int = 0) -> Detecto
             classes,
             front_end=partial(ConstrainedConv, filters=2, size=3),
             truncation_levels=64.0,
-            trunk=partial(Trunk, widths=[4, 4], strides=[2, 2], activation=nn.SiLU),
+            trunk=partial(Trunk, widths=[4, 4], strides=[2, 2], spread=True, activation=nn.SiLU),
         )
         for _ in range(50):
             detector(torch.rand(8, channels, 32, 32))

@@ -88,7 +88,7 @@ def test_the_activation_can_be_chosen() -> None:
 
 def test_a_stage_needs_a_width_and_a_stride() -> None:
     with pytest.raises(ValueError, match="a stride for each width"):
-        Trunk(1, 2, widths=[4, 4], strides=[2], activation=nn.SiLU)
+        Trunk(1, 2, widths=[4, 4], strides=[2], spread=True, activation=nn.SiLU)
 
 
 def test_an_eighth_of_a_level_acts_in_bfloat16(name: str) -> None:

@@ -89,7 +89,7 @@ def trained(
     """Train a small detector: plainly for ``warm_up`` steps, then with ``step``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = partial(Trunk, widths=[8, 16], strides=[2, 2], activation=activation)
+        trunk = partial(Trunk, widths=[8, 16], strides=[2, 2], spread=True, activation=activation)
         detector = Detector(images.shape[1], int(labels.max()) + 1, front_end, truncation_levels, trunk)
         optimizer = torch.optim.Adam(detector.parameters(), 1e-2)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
@@ -111,7 +111,7 @@ def overfitted(images: Tensor, labels: Tensor, seed: int, eps_levels: float = 16
     with torch.random.fork_rng(devices=[]):
         for attempt in range(10):
             torch.manual_seed(100 * seed + attempt)
-            trunk = partial(Trunk, widths=[8, 16], strides=[2, 2], activation=nn.ReLU)
+            trunk = partial(Trunk, widths=[8, 16], strides=[2, 2], spread=True, activation=nn.ReLU)
             detector = Detector(1, int(labels.max()) + 1, CONSTRAINED, 32.0, trunk)
             optimizer = torch.optim.Adam(detector.parameters(), 1e-2)
             for number in range(400):

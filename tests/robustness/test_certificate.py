@@ -46,13 +46,14 @@ FRONT_ENDS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def built(front_end: str, activation: type[nn.Module], channels: int = 1, size: int = 32) -> Detector:
+def built(
+    front_end: str, activation: type[nn.Module], channels: int = 1, size: int = 32, spread: bool = True
+) -> Detector:
     """Return a small detector whose weights and batch statistics are those of no fresh network."""
     torch.manual_seed(0)
     front, truncation = FRONT_ENDS[front_end], None if front_end == "plain" else 64.0
-    detector = Detector(
-        channels, 3, front, truncation, partial(Trunk, widths=[4, 6], strides=[2, 2], activation=activation)
-    )
+    trunk = partial(Trunk, widths=[4, 6], strides=[2, 2], spread=spread, activation=activation)
+    detector = Detector(channels, 3, front, truncation, trunk)
     for _ in range(20):
         detector(torch.rand(8, channels, size, size))
     with torch.no_grad():
@@ -94,7 +95,7 @@ def test_a_remainder_lies_within_its_bounds_and_touches_them_nearly(activation: 
 def test_jacobians_are_those_of_automatic_differentiation(front_end: str) -> None:
     network = unroll(built(front_end, nn.SiLU, channels=3))
     image = torch.rand(3, 33, 38, generator=torch.Generator().manual_seed(0))  # of sizes that no stride divides
-    last = max(i for i, step in enumerate(network.steps) if isinstance(step, Activation))
+    last = len(network.steps)  # where the head begins
     first = min(i for i, step in enumerate(network.steps) if isinstance(step, Activation))
 
     def through(maps: Tensor, begin: int, end: int) -> Tensor:
@@ -116,10 +117,29 @@ def test_jacobians_are_those_of_automatic_differentiation(front_end: str) -> Non
     torch.testing.assert_close(spread, exact, rtol=1e-3, atol=1e-3)
 
 
+def test_a_deviation_lies_within_its_bounds_and_touches_them_nearly() -> None:
+    pooled = unroll(built("constrained", nn.SiLU)).head
+    generator = torch.Generator().manual_seed(0)
+    for half in (0.01, 0.5, 3.0):
+        at = torch.randn(6, 4, 4, dtype=torch.float64, generator=generator).requires_grad_()
+        deviation = pooled.pooling(at[None])[0, 6:]
+        (slope,) = torch.autograd.grad(deviation.sum(), at)
+        low, high = -half * torch.ones_like(at), half * torch.ones_like(at)
+        least, most = pooled.remainder(at.detach(), low, high)
+        offset = half * (1 - 2 * torch.rand(4000, *at.shape, dtype=torch.float64, generator=generator).round())
+        true = pooled.pooling(at + offset)[:, 6:] - deviation - (slope * offset).sum(dim=(2, 3))
+        assert (true >= least - 1e-12).all()
+        assert (true <= most + 1e-12).all()
+        assert (true.amax(dim=0) >= 0.7 * most).all() or half > 1  # far away a square root is below its tangent
+
+
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("spread", [True, False])
 @pytest.mark.parametrize(("front_end", "activation"), [("constrained", nn.SiLU), ("plain", nn.ReLU), ("srm", nn.SiLU)])
-def test_no_margin_in_a_ball_is_below_its_bound(front_end: str, activation: type[nn.Module], norm: Norm) -> None:
-    network = unroll(built(front_end, activation))
+def test_no_margin_in_a_ball_is_below_its_bound(
+    front_end: str, activation: type[nn.Module], spread: bool, norm: Norm
+) -> None:
+    network = unroll(built(front_end, activation, spread=spread))
     image = random_images(1)[0]
     linear = Linearization(network, image, label=0)
     torch.testing.assert_close(linear.margins, _margins(network(image[None].double())))

@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.attacks.threat import Norm, radius
-from advforensics.robustness.unrolled import Activation, Convolution, Steps
+from advforensics.robustness.unrolled import Activation, Convolution, Pooled, Steps
 
 NEVER = 1e-4  # of the largest logit: margins below count as none, since a detector computes in single precision
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """An activation at the picture: its inputs, their reach by norm, and their rows on each activation before."""
+    """An activation, or the head, at the picture: its inputs, their reach by norm, their rows on activations before."""
 
-    activation: Activation
+    function: Activation | Pooled
     at: Tensor
     reach: dict[str, Tensor]
     rows: list["Rows"]
@@ -65,6 +65,10 @@ class Linearization:
         margins = logits[label] - logits[others]
         gradients = [torch.autograd.grad(margin, leaves, retain_graph=True) for margin in margins]
         gradient, *influence = [torch.stack(parts).flatten(1) for parts in zip(*gradients, strict=True)]
+        if network.head.pooling.spread:
+            at, deviations = maps.detach(), network.head.of_deviations
+            self._stages.append(_Stage(network.head, at, jacobians[0].reach(), [Rows(j, at) for j in jacobians[1:]]))
+            influence.append(deviations[label] - deviations[others])
         self.margins = margins.detach()
         self._slack = NEVER * float(logits.detach().abs().amax())
         self._shape = shape
@@ -82,7 +86,7 @@ class Linearization:
             for rows, middle, half in zip(stage.rows, middles, halves, strict=True):
                 shift, spread = rows.carry(middle, half)
                 moved, width = moved + shift, width + spread
-            low, high = stage.activation.remainder(stage.at, moved - width, moved + width)
+            low, high = stage.function.remainder(stage.at, moved - width, moved + width)
             middle, half = (low + high) / 2, (high - low) / 2
             bounds = bounds + influence @ middle.flatten() - influence.abs() @ half.flatten()
             middles.append(middle)

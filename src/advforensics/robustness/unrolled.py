@@ -13,7 +13,7 @@ from advforensics.detectors.detector import Detector
 from advforensics.detectors.fixed import FixedFilters
 from advforensics.detectors.plain import Plain
 from advforensics.detectors.truncation import Truncation
-from advforensics.detectors.trunk import Trunk
+from advforensics.detectors.trunk import Pooling, Trunk
 
 POINTS = 17  # at which a remainder is looked at; between them its curvature bounds it
 
@@ -66,6 +66,39 @@ def _silu_slope(inputs: Tensor) -> Tensor:
     return sigmoid * (1 + inputs * (1 - sigmoid))
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """A linear layer ``(K, F)``, with its bias ``(K,)``, over the means of maps and perhaps their deviations."""
+
+    pooling: Pooling
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Return logits ``(N, K)`` of maps ``(N, C, H, W)``."""
+        return F.linear(self.pooling(maps), self.weight, self.bias)
+
+    @property
+    def of_deviations(self) -> Tensor:
+        """The weights of the standard deviations, ``(K, C)``, if these are pooled."""
+        return self.weight[:, self.weight.shape[1] // 2 :]
+
+    def remainder(self, at: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bounds ``(C,)`` on how far the deviations of maps are from their tangent at ``at``, ``(C, H, W)``.
+
+        A deviation is convex in its map, so it is above its tangent. The variance is its own tangent and the
+        mean square of the change, less that of the change's mean; a square root is below its tangent.
+
+        Args:
+            at: The maps.
+            low: How far they go down at most, ``(C, H, W)``.
+            high: How far they go up at most.
+        """
+        deviation = (at.flatten(1).var(dim=1, correction=0) + self.pooling.floor).sqrt()
+        change = torch.maximum(low.abs(), high.abs()).flatten(1).square().mean(dim=1)
+        return torch.zeros_like(deviation), change / (2 * deviation)
+
+
 TANH = Activation(torch.tanh, lambda inputs: 1 - torch.tanh(inputs) ** 2, curvature=4 / (3 * math.sqrt(3)))
 SILU = Activation(F.silu, _silu_slope, curvature=0.5)
 RELU = Activation(F.relu, lambda inputs: (inputs > 0).to(inputs.dtype), curvature=None)
@@ -74,15 +107,10 @@ Step = Convolution | Activation
 
 @dataclass(frozen=True)
 class Steps:
-    """A detector as convolutions and activations in turn, and a linear layer over the mean of the last maps."""
+    """A detector as convolutions and activations in turn, and a head over the last maps."""
 
     steps: tuple[Step, ...]
-    weight: Tensor
-    bias: Tensor
-
-    def head(self, maps: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of the last maps ``(N, C, H, W)``."""
-        return F.linear(maps.mean(dim=(2, 3)), self.weight, self.bias)
+    head: Pooled
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of images ``(N, C, H, W)``, in double precision."""
@@ -125,7 +153,8 @@ def unroll(detector: nn.Module) -> Steps:
         else:
             raise TypeError(f"linear bounds have no rule for {type(module).__name__}")
     head = detector.trunk.head
-    return Steps(tuple(steps), head.weight.detach().double(), head.bias.detach().double())
+    pooled = Pooled(detector.trunk.pooling, head.weight.detach().double(), head.bias.detach().double())
+    return Steps(tuple(steps), pooled)
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, groups: int, stride: int, padding: int) -> Convolution:
