@@ -3,6 +3,7 @@
 # make lint    ruff and mypy --strict
 # make dashboard   MLflow on http://127.0.0.1:5000
 # make benchmark-sweep   a whole curve, here and with other tools: about an hour
+# make benchmark-training   a training step, here and with other tools: about half an hour
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
@@ -10,7 +11,7 @@ INSTALLED := .venv/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: run test lint dashboard benchmark-sweep
+.PHONY: run test lint dashboard benchmark-sweep benchmark-training
 
 run: $(INSTALLED)
 	@python -m advforensics.pipeline $(if $(PHOTOS),"$(PHOTOS)")
@@ -31,6 +32,9 @@ dashboard: $(INSTALLED)
 
 benchmark-sweep: .venv/benchmark
 	@python -m experiments.benchmark_sweep.benchmark
+
+benchmark-training: .venv/benchmark
+	@python -m experiments.benchmark_training.benchmark
 
 # Without dependencies: the lock has what these need, and the resolver would meet torchattacks' pins.
 .venv/benchmark: $(INSTALLED)
