@@ -23,7 +23,7 @@ from experiments.benchmark_training.candidates import FLOOR, MAIN, OURS, PYTORCH
 from experiments.benchmark_training.drawing import draw
 from experiments.benchmark_training.pictures import noise_store
 from experiments.benchmark_training.probing import Need, Probe, quiet
-from experiments.benchmark_training.settings import BATCH, PATCHES, WIDTHS, Setting, Trainee
+from experiments.benchmark_training.settings import BATCH, DETECTORS, PATCHES, Setting, Trainee
 
 log = logging.getLogger(__name__)
 
@@ -152,12 +152,12 @@ def say(rows: pd.DataFrame) -> None:
 def main(arguments: list[str]) -> None:
     """Measure, and write the table and the figures."""
     parser = argparse.ArgumentParser(description="What does a training step cost?")
-    parser.add_argument("--detectors", nargs="+", choices=list(WIDTHS), default=list(WIDTHS), help="sizes of network")
+    parser.add_argument("--detectors", nargs="+", choices=list(DETECTORS), default=list(DETECTORS), help="sizes")
     parser.add_argument("--patches", nargs="+", type=int, default=list(PATCHES), help="sides of a patch, in pixels")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate")
     parser.add_argument("--seconds", type=float, default=0.6, help="of a turn; never fewer steps than two")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every candidate")
-    parser.add_argument("--compile", nargs="*", choices=list(WIDTHS), default=["default"], help="at 64 pixels too")
+    parser.add_argument("--compile", nargs="*", choices=list(DETECTORS), default=["deep"], help="at 64 pixels too")
     parser.add_argument("--folder", type=Path, default=HERE, help="where the table and the figures go")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

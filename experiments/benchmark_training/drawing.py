@@ -31,7 +31,7 @@ GROUPS = {  # regimes that are after the same thing, and what they are called
 
 
 def draw(rows: pd.DataFrame, folder: Path) -> None:
-    """Write ``steps.png``: a panel for each size, a dot for each candidate, all float32 and eager, a tick for its floor.
+    """Write ``steps.png``: a panel for each size, a dot for each candidate (float32, eager), a tick for its floor.
 
     Args:
         rows: ``results.csv``.

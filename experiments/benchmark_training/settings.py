@@ -16,7 +16,11 @@ from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
 from advforensics.data import Batch, PatchDataset, PatchStore
 
-WIDTHS = {"narrow": [8, 16, 24, 32], "default": [16, 32, 48, 64], "wide": [32, 64, 96, 128]}
+DETECTORS = {
+    "narrow": ["detector=constrained", "detector.model.trunk.widths=[8,16,24,32]"],
+    "constrained": ["detector=constrained"],
+    "deep": ["detector=deep"],
+}
 PATCHES = (64, 128)
 BATCH = 64
 EPS = 0.75 * LEVEL  # conf/defense
@@ -29,7 +33,7 @@ class Setting:
     """A size of the problem.
 
     Attributes:
-        detector: Size of ``conf/detector/constrained.yaml``'s trunk, one of `WIDTHS`.
+        detector: Its size, one of `DETECTORS`.
         patch: Side of a patch in pixels.
         store: Folder of a store of such patches.
     """
@@ -53,8 +57,7 @@ class Trainee(Protocol):
 def config(setting: Setting, *overrides: str) -> DictConfig:
     """Return the config of a training as `advforensics train` composes it, at full strength from the first step on."""
     given = [
-        "detector=constrained",
-        f"detector.model.trunk.widths={WIDTHS[setting.detector]}",
+        *DETECTORS[setting.detector],
         f"store={setting.store}",
         f"batch_size={BATCH}",
         "folder=.",

@@ -24,9 +24,10 @@ class Pooling(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(N, C)`` of maps ``(N, C, H, W)``, or ``(N, 2C)``: means, then standard deviations."""
+        means = maps.mean(dim=(2, 3))
         if not self.spread:
-            return maps.mean(dim=(2, 3))
-        variances, means = torch.var_mean(maps, dim=(2, 3), correction=0)
+            return means
+        variances = (maps - means[..., None, None]).square().mean(dim=(2, 3))
         return torch.cat([means, (variances + self.floor).sqrt()], dim=1)
 
 
