@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
-COMMON = ["detector=deep", "averaging=ema", "trainer.precision=bf16-mixed", "trainer.max_epochs=6"]
+COMMON = ["detector=deep", "trainer.precision=bf16-mixed", "trainer.max_epochs=6"]
 SWEEP = ["eps_levels=[0,0.25,0.5,1,2]", "images=256", "ensemble.norms=[linf]", "~ensemble.domains.eightbit"]
 STRONG = ["defense.module.eps_levels=0.9", "defense.module.weight=0.6"]
 DEFENSES = {  # a name here, and what `advforensics train` is told
@@ -27,7 +27,7 @@ DEFENSES = {  # a name here, and what `advforensics train` is told
     "gradient_regularized": ["defense=gradient_regularized"],
     "adversarial_fusion": ["defense=adversarial_fusion"],
     "regularized_fusion": ["defense=regularized_fusion"],
-    "strong_penalty": ["defense=gradient_regularized", "defense.module.weight=0.006"],
+    "strong_penalty": ["defense=gradient_regularized", "defense.module.norm=l1", "defense.module.weight=0.004"],
     "strong_fusion": ["defense=adversarial_fusion", *STRONG],
     "pgd_training": ["defense=pgd_training", "defense.module.eps_levels=1"],
 }
