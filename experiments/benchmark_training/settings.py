@@ -23,9 +23,9 @@ DETECTORS = {
 }
 PATCHES = (64, 128)
 BATCH = 64
-EPS = 0.75 * LEVEL  # conf/defense
+EPS = 0.75 * LEVEL  # of every attack; how strong a defence is does not change what it costs
 ASCENT = {"steps": 7, "alpha": EPS / 4}  # conf/defense/pgd_training.yaml
-LAMBDA = 0.1  # conf/defense/gradient_regularized.yaml
+LAMBDA = 0.04
 
 
 @dataclass(frozen=True)
