@@ -1,0 +1,12 @@
+"""Does a detector learn the same from both penalties? ``python -m experiments.finite_difference.train STORE``."""
+
+from pathlib import Path
+
+from experiments.defenses.run import SWEEP
+from experiments.trainings import compare
+
+PENALTY = ["defense=gradient_regularized", "trainer.max_epochs=4"]
+
+if __name__ == "__main__":
+    methods = {method: [*PENALTY, f"defense.module.penalty={method}"] for method in ("exact", "finite_difference")}
+    compare(Path(__file__).parent, methods, SWEEP, about="Does a detector learn the same from both penalties?")
