@@ -25,7 +25,7 @@ PATCHES = (64, 128)
 BATCH = 64
 EPS = 0.75 * LEVEL  # of every attack; how strong a defence is does not change what it costs
 ASCENT = {"steps": 7, "alpha": EPS / 4}  # conf/defense/pgd_training.yaml
-LAMBDA = 0.03
+LAMBDA = 0.04
 
 
 @dataclass(frozen=True)
