@@ -23,7 +23,7 @@ TIMED = ["seconds", "waiting"]
 def start(store: str, defense: str, work: Path, name: str) -> "subprocess.Popen[bytes]":
     """Start a training into WORK/NAME."""
     to = [f"folder={work / name}", f"tracking.uri=sqlite:///{work / name}.db", f"hydra.run.dir={work / 'hydra'}"]
-    command = ["advforensics", "train", f"store={store}", f"defense={defense}", "averaging=ema", *to, *SHORT]
+    command = ["advforensics", "train", f"store={store}", f"defense={defense}", *to, *SHORT]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(work / f"{name}.log").open("ab"))
 
 

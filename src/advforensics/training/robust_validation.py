@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.losses import margins
@@ -48,19 +48,31 @@ class RobustValidation(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Attack them."""
         for split, (images, labels) in self._batches.items():
-            counts = torch.tensor([*self._right(module, images, labels), len(labels)], device=module.device)
-            clean, robust, all_images = trainer.strategy.reduce(counts, reduce_op="sum").float()
+            assert isinstance(module.detector, nn.Module)
+            counts = [*right(module.detector, images, labels, self.attack, self.eps_levels * LEVEL), len(labels)]
+            clean, robust, all_images = trainer.strategy.reduce(
+                torch.tensor(counts, device=module.device), reduce_op="sum"
+            ).float()
             module.log(f"{split}_robust_accuracy", robust / all_images, sync_dist=True)
             if split == "val":
                 module.log("val_robust_area", (clean + robust) / all_images / 2, sync_dist=True)
 
-    def _right(self, module: pl.LightningModule, images: Tensor, labels: Tensor) -> tuple[int, int]:
-        """Return how many images are classified right before the attack, and how many before and after it."""
-        clean = standing = 0
-        for some, truth in zip(images.split(128), labels.split(128), strict=True):
-            right = margins(module(some), truth) > 0
-            some, truth = some[right], truth[right]
-            found = self.attack(module.detector, some, truth, self.eps_levels * LEVEL)  # type: ignore[arg-type]
-            clean += len(truth)
-            standing += int((margins(module(found), truth) > 0).sum())
-        return clean, standing
+
+def right(detector: nn.Module, images: Tensor, labels: Tensor, attack: Ascent, eps: float) -> tuple[int, int]:
+    """Return how many images are classified right before an attack, and how many before and after it.
+
+    Args:
+        detector: In evaluation mode.
+        images: ``(N, C, H, W)`` in [0, 1].
+        labels: ``(N,)``.
+        attack: The attack.
+        eps: Its radius, in [0, 1].
+    """
+    clean = standing = 0
+    for some, truth in zip(images.split(128), labels.split(128), strict=True):
+        correct = margins(detector(some), truth) > 0
+        some, truth = some[correct], truth[correct]
+        found = attack(detector, some, truth, eps)
+        clean += len(truth)
+        standing += int((margins(detector(found), truth) > 0).sum())
+    return clean, standing
