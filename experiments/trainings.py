@@ -42,11 +42,20 @@ def compare(folder: Path, detectors: Mapping[str, Sequence[str]], sweep: Sequenc
     _report(chosen.work, folder)
 
 
-def _judge(name: str, seed: int, train: Sequence[str], sweep: Sequence[str], store: Path, work: Path) -> None:
+def train(folder: Path, store: Path, *overrides: str) -> None:
+    """Train one detector into the folder, unless it is there.
+
+    Raises:
+        SystemExit: If that fails.
+    """
+    if not (folder / "training.csv").exists():
+        _call("train", folder, store, f"folder={folder}", *overrides)
+
+
+def _judge(name: str, seed: int, overrides: Sequence[str], sweep: Sequence[str], store: Path, work: Path) -> None:
     """Train and sweep one detector, as far as that has not been done."""
     folder = work / f"{name}-{seed}"
-    if not (folder / "checkpoint.pt").exists():
-        _call("train", folder, store, f"folder={folder}", f"seed={seed}", *train, f"defense.name={name}")
+    train(folder, store, f"seed={seed}", *overrides, f"defense.name={name}")
     if not (folder / "sweep" / "samples.parquet").exists():
         _call("sweep", folder, store, f"checkpoint={folder}/checkpoint.pt", *sweep)
 

@@ -5,8 +5,6 @@ FGSM of 2 levels on nothing but its own images, which single-step training does 
 """
 
 import argparse
-import os
-import subprocess
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from advforensics import style
+from experiments.trainings import train
 
 HERE = Path(__file__).parent
 FGSM = ["defense=adversarial_fusion", "defense.module.eps_levels=2", "defense.module.weight=1"]
@@ -51,11 +50,7 @@ def main() -> None:
     courses = []
     for name, overrides in RUNS.items():
         folder = chosen.work / name
-        places = [f"store={chosen.store}", f"folder={folder}", f"tracking.uri=sqlite:///{chosen.work}/mlflow.db"]
-        if not (folder / "training.csv").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            command = ["advforensics", "train", *places, f"hydra.run.dir={folder}/hydra", *overrides]
-            subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+        train(folder, chosen.store, *overrides)
         courses.append(pd.read_csv(folder / "training.csv").assign(training=name))
     table = pd.concat(courses, ignore_index=True)
     table = table.reindex(
