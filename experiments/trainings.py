@@ -5,6 +5,7 @@ time as are asked for, one thread each. Killed, it goes on with what was not fin
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -87,9 +88,10 @@ def _report(work: Path, folder: Path) -> None:
     curves = pd.read_csv(work / "report" / "curves.csv")
     curves[curves["attack"] == "worst"].round(PRECISE).to_csv(folder / "results.csv", index=False)
     pd.read_csv(work / "report" / "comparisons.csv").round(PRECISE).to_csv(folder / "comparisons.csv", index=False)
-    shutil.copy(work / "report" / "figures" / "tradeoff.png", folder)
+    for figure in ("tradeoff", "robustness-linf-float"):
+        shutil.copy(work / "report" / "figures" / f"{figure}.png", folder)
     ends = []
-    for path in sorted(work.glob("*/training.csv")):
+    for path in sorted(work.glob("*-[0-9]*/metrics.json")):
         name, seed = path.parent.name.rsplit("-", 1)
-        ends.append(pd.read_csv(path).tail(1).assign(defense=name, seed=int(seed)))
-    pd.concat(ends).round(PRECISE).to_csv(folder / "trainings.csv", index=False)
+        ends.append({"defense": name, "seed": int(seed), **json.loads(path.read_text())})
+    pd.DataFrame(ends).round(PRECISE).to_csv(folder / "trainings.csv", index=False)

@@ -57,7 +57,7 @@ def test_settings_are_written_once_and_what_came_out_is_said(
     report.mkdir(parents=True)
     (report / "finding.txt").write_text("It falls.\n")
     main(["--say"])
-    first, second, third = capsys.readouterr().out.splitlines()
+    first, second, _, finding = capsys.readouterr().out.splitlines()
     assert first.endswith("out/simulator/report/report.html")
     assert "make dashboard" in second
-    assert third.endswith("It falls.")
+    assert finding == "It falls."

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
         report = Path("out") / str(OmegaConf.load(PARAMS).name) / "report"
         print(f"report:    {report / 'report.html'}")
         print("dashboard: make dashboard, then http://127.0.0.1:5000 in a browser")
-        print(f"finding:   {(report / 'finding.txt').read_text().strip()}")
+        print(f"\n{(report / 'finding.txt').read_text().strip()}")
         return
     text = HEADER + OmegaConf.to_yaml(OmegaConf.create(settings(arguments[0] if arguments else None)))
     # DVC looks at the content, but an untouched file spares everybody the question what has changed.

@@ -38,7 +38,7 @@ def report(cfg: DictConfig) -> str:
         cfg: The composed config.
 
     Returns:
-        The finding, in a sentence or a few.
+        The finding, a sentence a line.
 
     Raises:
         FileNotFoundError: If there is no sample table below ``cfg.runs``.
@@ -77,7 +77,7 @@ def report(cfg: DictConfig) -> str:
         written.to_csv(folder / f"{name}.csv", index=False)
     metrics = summaries.headline(table, summary, fired, cfg.eps_levels)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    (folder / "finding.txt").write_text(" ".join(finding) + "\n")
+    (folder / "finding.txt").write_text("\n".join(finding) + "\n")
     numbers = {
         "accuracies": summaries.accuracies(table),
         "trust": summaries.trust(table, summary, detectors, cfg.eps_levels),
@@ -95,8 +95,8 @@ def report(cfg: DictConfig) -> str:
         classes=classes,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-    log.info("%s/report.html: %s", folder, " ".join(finding))
-    return " ".join(finding)
+    log.info("%s/report.html\n%s", folder, "\n".join(finding))
+    return "\n".join(finding)
 
 
 def _detector(path: Path) -> Swept:
