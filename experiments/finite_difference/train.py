@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from experiments.defenses.run import SWEEP
 from experiments.trainings import compare
 
 PENALTY = ["defense=gradient_regularized", "trainer.max_epochs=4"]
+SWEEP = ["eps_levels=[0,0.5,1]", "images=512", "ensemble.norms=[linf]", "~ensemble.domains.eightbit"]
 
 if __name__ == "__main__":
     methods = {method: [*PENALTY, f"defense.module.penalty={method}"] for method in ("exact", "finite_difference")}
