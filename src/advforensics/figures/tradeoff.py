@@ -26,7 +26,7 @@ def tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
             rows["clean"], rows["robust"], color=color, marker=marker, s=26, label=style.words(defense), zorder=3
         )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("clean accuracy")
     axes.set_ylabel(f"robust accuracy at {style.fraction(eps_levels)} level")
     axes.set_title("What robustness costs; the line is the Pareto front", loc="left")
