@@ -3,8 +3,8 @@
 python -m experiments.finite_difference.measure STORE CHECKPOINT... > experiments/finite_difference/results.csv
 
 Prints, for each detector and for its network before training, the relative error of the penalty's gradient with
-respect to the weights, in float64 (the step's own error) and in float32 (rounding included), against double backward in
-float64.
+respect to the weights, in float64 (the step's own error), in float32 and in bfloat16 (rounding included), against double
+backward in float64.
 """
 
 import copy
@@ -21,13 +21,16 @@ from advforensics.checkpoint import build_detector, load_checkpoint
 from advforensics.data import PatchDataset, PatchStore
 from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty
 
-STEPS = (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+STEPS = (1, 0.3, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+PRECISIONS = ("float64", "float32", "bfloat16")  # the last by autocast, as `trainer.precision=bf16-mixed` has it
 
 
-def slopes(detector: nn.Module, images: Tensor, labels: Tensor, penalty: GradientPenalty, kind: torch.dtype) -> Tensor:
-    """Return the penalty's gradient with respect to all weights, as float64."""
+def slopes(detector: nn.Module, images: Tensor, labels: Tensor, penalty: GradientPenalty, precision: str) -> Tensor:
+    """Return the penalty's gradient with respect to all weights, as float64, computed in one of `PRECISIONS`."""
+    kind = torch.float64 if precision == "float64" else torch.float32
     detector = copy.deepcopy(detector).to(kind).train()
-    _, value, _ = penalty(detector, images.to(kind), labels)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        _, value, _ = penalty(detector, images.to(kind), labels)
     weights = list(detector.parameters())
     gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
     return torch.cat([gradient.reshape(-1) for gradient in gradients]).double()
@@ -50,16 +53,14 @@ def main(store: str, *checkpoints: str) -> pd.DataFrame:
     rows = []
     for name, detector in detectors.items():
         for norm in ORDERS:
-            exact = slopes(detector, images, labels, GradientPenalty("exact", norm, False, 1), torch.float64)
+            exact = slopes(detector, images, labels, GradientPenalty("exact", norm, False, 1), "float64")
             for step in STEPS:
                 penalty = GradientPenalty("finite_difference", norm, False, step)
-                errors = [
-                    ((slopes(detector, images, labels, penalty, kind) - exact).norm() / exact.norm()).item()
-                    for kind in (torch.float64, torch.float32)
-                ]
-                rows.append(
-                    {"detector": name, "norm": norm, "step_levels": step, "float64": errors[0], "float32": errors[1]}
-                )
+                row: dict[str, object] = {"detector": name, "norm": norm, "step_levels": step}
+                for precision in PRECISIONS:
+                    error = slopes(detector, images, labels, penalty, precision) - exact
+                    row[precision] = (error.norm() / exact.norm()).item()
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
