@@ -3,7 +3,7 @@
 python -m experiments.finite_difference.measure STORE CHECKPOINT... > experiments/finite_difference/results.csv
 
 Prints, for each detector and for its network before training, the relative error of the penalty's gradient with
-respect to the weights, in float64 (the step's own error), in float32 and in bfloat16 (rounding included), against double
+respect to the weights, in float64 (the step's own error), float32 and bfloat16 (rounding included), against double
 backward in float64.
 """
 
