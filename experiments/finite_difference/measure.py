@@ -1,8 +1,8 @@
 """How far is the finite difference from double backward?
 
-python -m experiments.finite_difference.measure STORE CHECKPOINT... > experiments/finite_difference/results.csv
+python -m experiments.finite_difference.measure STORE CHECKPOINT...
 
-Prints, for each detector and for its network before training, the relative error of the penalty's gradient with
+Writes ``error.csv`` and ``error.png`` here: for each detector and for its network before training, the relative error of the penalty's gradient with
 respect to the weights, in float64 (the step's own error), float32 and bfloat16 (rounding included), against double
 backward in float64.
 """
@@ -12,21 +12,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from advforensics import style
 from advforensics.checkpoint import build_detector, load_checkpoint
 from advforensics.data import PatchDataset, PatchStore
 from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty
 
 STEPS = (1, 0.3, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
-PRECISIONS = ("float64", "float32", "bfloat16")  # the last by autocast, as `trainer.precision=bf16-mixed` has it
+SHIPPED = 0.05
+COLORS = {"float64": "#000000", "float32": "#0072B2", "bfloat16": "#D55E00"}  # the last by autocast
+DASHES = (":", "-", "--")  # of the norms in alphabetical order
+HERE = Path(__file__).parent
 
 
 def slopes(detector: nn.Module, images: Tensor, labels: Tensor, penalty: GradientPenalty, precision: str) -> Tensor:
-    """Return the penalty's gradient with respect to all weights, as float64, computed in one of `PRECISIONS`."""
+    """Return the penalty's gradient with respect to all weights, as float64, computed in a precision of `COLORS`."""
     kind = torch.float64 if precision == "float64" else torch.float32
     detector = copy.deepcopy(detector).to(kind).train()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -44,7 +50,7 @@ def fresh(checkpoint: str) -> nn.Module:
     return build_detector(config, tuple(content["classes"]), tuple(content["shape"]))
 
 
-def main(store: str, *checkpoints: str) -> pd.DataFrame:
+def measure(store: str, *checkpoints: str) -> pd.DataFrame:
     """Return a row per detector, norm and step."""
     dataset = PatchDataset(PatchStore(store), "train")
     images, labels = dataset[torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:64].tolist()]
@@ -57,14 +63,36 @@ def main(store: str, *checkpoints: str) -> pd.DataFrame:
             for step in STEPS:
                 penalty = GradientPenalty("finite_difference", norm, False, step)
                 row: dict[str, object] = {"detector": name, "norm": norm, "step_levels": step}
-                for precision in PRECISIONS:
+                for precision in COLORS:
                     error = slopes(detector, images, labels, penalty, precision) - exact
                     row[precision] = (error.norm() / exact.norm()).item()
                 rows.append(row)
     return pd.DataFrame(rows)
 
 
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the error over the step, a panel per detector, a colour per precision, a line per norm."""
+    with mpl.rc_context(style.PAPER):
+        figure = Figure(figsize=(9.6, 3.2))
+        names = list(dict.fromkeys(table["detector"]))
+        for axes, name in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
+            for (norm, rows), dashes in zip(table[table["detector"] == name].groupby("norm"), DASHES, strict=True):
+                for precision, color in COLORS.items():
+                    label = f"{precision}, {norm}" if norm == "l2" else "_"
+                    axes.loglog(rows["step_levels"], rows[precision], color=color, linestyle=dashes, label=label)
+            axes.axvline(SHIPPED, color=style.GREY, linewidth=0.8)
+            axes.set_title(name.replace("_", " "))
+            axes.set_xlabel("step in levels, root mean square")
+        figure.axes[0].set_ylabel("relative error of the weights' gradient")
+        figure.axes[0].set_ylim(1e-4, 3)
+        figure.axes[-1].legend(loc="lower right")
+        style.footnote(figure, "64 training images. Dotted: 1-norm, dashed: maximum norm. Grey: the default step.")
+        return figure
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         raise SystemExit(__doc__)
-    main(*sys.argv[1:]).to_csv(sys.stdout, index=False, float_format="%.2g")
+    found = measure(*sys.argv[1:])
+    found.to_csv(HERE / "error.csv", index=False, float_format="%.2g")
+    draw(found).savefig(HERE / "error.png", dpi=160)
