@@ -2,7 +2,7 @@
 
 python -m experiments.finite_difference.measure STORE CHECKPOINT...
 
-Writes ``error.csv`` and ``error.png`` here: for each detector and for its network before training, the relative error of
+Writes ``error.csv`` and ``error.png`` here: for each detector and for its network untrained, the relative error of
 the penalty's gradient with respect to the weights, in float64 (the step's own error), float32 and bfloat16 (rounding
 included), against double backward in float64.
 """
