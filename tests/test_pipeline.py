@@ -39,6 +39,13 @@ def test_without_a_folder_it_is_the_simulator(composed: Compose) -> None:
     assert config.source._target_ == "advforensics.sources.simulator.Simulator"
 
 
+def test_what_is_swept_composes(composed: Compose, tmp_path: Path) -> None:
+    for photos, images in ((None, 256), (str(tmp_path), 512)):
+        config = composed("sweep", *shlex.split(str(settings(photos)["sweep"])))
+        assert config.images == images
+        assert {0, 0.25, 0.5, 1, 2} <= set(config.eps_levels)
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="is not a folder"):
         settings(str(tmp_path / "nowhere"))

@@ -26,7 +26,8 @@ def settings(photos: str | None) -> dict[str, object]:
     """
     if photos is None:
         name, inputs, seeds = "simulator", "conf/source/simulator.yaml", [1]
-        source = "source=simulator patches.per_photograph=24"  # a first look should not take longer than a coffee
+        # A first look should not take longer than a coffee: fewer patches, and not the radius at which most stand.
+        source, sweep = "source=simulator patches.per_photograph=24", "images=256 eps_levels=[0,0.25,0.5,1,2,4,8]"
     else:
         folder = Path(photos).expanduser().resolve()
         if not folder.is_dir():
@@ -36,8 +37,8 @@ def settings(photos: str | None) -> dict[str, object]:
         override = shlex.quote(f'source.folder="{quoted}"')
         name, inputs = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name) or "photos", str(folder)
         # What is said of real photographs deserves to know how much one training differs from the next.
-        source, seeds = f"source=photos {override}", [1, 2, 3]
-    return {"name": name, "source": source, "inputs": inputs, "seeds": seeds}
+        source, sweep, seeds = f"source=photos {override}", "images=512", [1, 2, 3]
+    return {"name": name, "source": source, "sweep": sweep, "inputs": inputs, "seeds": seeds}
 
 
 def main(arguments: list[str]) -> None:
