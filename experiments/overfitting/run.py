@@ -21,7 +21,7 @@ RUNS = {"unguarded": [*TRAIN, "defense.guard=null"], "guarded": TRAIN}
 PANELS = {
     "val_robust_accuracy": "robust accuracy at ½ level, validation",
     "val_accuracy": "clean accuracy, validation",
-    "train_loss": "loss on FGSM's images",
+    "train_loss": "training loss",
 }
 
 
@@ -54,7 +54,7 @@ def main() -> None:
         courses.append(pd.read_csv(folder / "training.csv").assign(training=name))
     table = pd.concat(courses, ignore_index=True)
     table = table.reindex(
-        columns=["training", "epoch", *PANELS, "train_robust_accuracy", "twins_lead", "overfitting_caught", "seconds"]
+        columns=["training", "epoch", *PANELS, "train_robust_accuracy", "twins_lead", "overfitting_caught"]
     )
     table.round(4).to_csv(HERE / "results.csv", index=False)
     draw(table).savefig(HERE / "overfitting.png", dpi=160)
