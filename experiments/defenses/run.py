@@ -14,6 +14,10 @@ DEFENSES = {
     "regularized_fusion": ["defense=regularized_fusion"],
     "strong_fusion": ["defense=adversarial_fusion", *STRONG],
     "pgd_training": ["defense=pgd_training", "defense.module.eps_levels=1"],
+    **{
+        name: [f"defense={name}"]
+        for name in ("trades", "mart", "fast", "noise_fgsm", "free", "input_noise", "jpeg_augmentation")
+    },
 }
 COMMON = ["detector=deep", "trainer.precision=bf16-mixed", "trainer.max_epochs=6"]
 
