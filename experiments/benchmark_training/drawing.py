@@ -46,7 +46,7 @@ def draw(rows: pd.DataFrame, folder: Path) -> None:
             for detector, axes in zip(detectors, line, strict=True):
                 _panel(axes, rows[(rows["patch"] == patch) & (rows["detector"] == detector)])
                 axes.set_title(f"{detector} network, {patch} x {patch} pixels")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         low, high = axes.get_xlim()
