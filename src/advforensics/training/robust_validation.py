@@ -1,5 +1,6 @@
 """Robust accuracy while a detector is trained: what the epoch that is kept is best at."""
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,8 +19,12 @@ class RobustValidation(Callback):
 
     ``val_`` and ``train_robust_accuracy`` are the shares that stand at the radius. Where the first stops growing while
     the second goes on, robustness is being overfitted (Rice et al., arXiv 2002.11569). ``val_robust_area`` is the mean
-    of clean and robust accuracy: the area under the curve up to the radius, by one trapezoid. Robust accuracy soon
-    comes to a plateau, on which its noise would choose an early epoch while the clean one still grows.
+    of clean and robust accuracy: the area under the curve up to the radius, by one trapezoid.
+
+    ``keep_epoch`` is the epoch's number, from 1, if its area lies within one standard error of the best so far, else 0.
+    The epoch where it is largest is the one to keep: as the learning rate falls, robust accuracy is given for clean
+    accuracy at about one to one, and the largest area alone would be a draw among the epochs on that line. The latest
+    that cannot be told from the best: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3.
 
     The images are the same each time, evenly over photographs and classes, not augmented. Put it before weight
     averaging, so that it sees the averaged weights.
@@ -35,6 +40,15 @@ class RobustValidation(Callback):
         self.eps_levels = eps_levels
         self.images = images
         self._batches: dict[str, Batch] = {}
+        self._best = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what a training that goes on must know."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on."""
+        self._best = state_dict["best"]
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Load this process' share of the images."""
@@ -55,7 +69,23 @@ class RobustValidation(Callback):
             ).float()
             module.log(f"{split}_robust_accuracy", robust / all_images, sync_dist=True)
             if split == "val":
-                module.log("val_robust_area", (clean + robust) / all_images / 2, sync_dist=True)
+                clean_share, robust_share = (clean / all_images).item(), (robust / all_images).item()
+                module.log("val_robust_area", (clean_share + robust_share) / 2, sync_dist=True)
+                good = self.good(clean_share, robust_share, int(all_images))
+                module.log("keep_epoch", float(good * (trainer.current_epoch + 1)), sync_dist=True)
+
+    def good(self, clean: float, robust: float, images: int) -> bool:
+        """Return whether an epoch's area lies within a standard error of the best so far, itself included.
+
+        Args:
+            clean: Clean accuracy.
+            robust: Robust accuracy, of the same images.
+            images: How many.
+        """
+        area = (clean + robust) / 2
+        variance = robust + (clean - robust) / 4 - area**2  # an image counts 1, ½ (right, but it falls) or 0
+        self._best = max(self._best, area)
+        return area >= self._best - math.sqrt(variance / images)
 
 
 def right(detector: nn.Module, images: Tensor, labels: Tensor, attack: Ascent, eps: float) -> tuple[int, int]:
