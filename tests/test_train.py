@@ -117,7 +117,7 @@ def failing() -> Iterator[pytest.MonkeyPatch]:
 def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
     defense: str, training: Compose, failing: pytest.MonkeyPatch
 ) -> None:
-    course_of = (f"defense={defense}", "trainer.max_epochs=3", "averaging=ema")
+    course_of = (f"defense={defense}", "trainer.max_epochs=3")
     config = training("one", *course_of)
     with pytest.raises(PowerError):
         train(config)
@@ -135,6 +135,14 @@ def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
     assert metrics["train_backward_images"] == whole["train_backward_images"]
     assert {path.name for path in Path("one").iterdir()} == FILES
     assert [run.info.status for run in runs()] == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_weights_are_averaged_unless_that_is_left_out(training: Compose) -> None:
+    train(training("one"))
+    train(training("two", "~averaging"))
+    losses = [pd.read_csv(f"{folder}/training.csv")["train_loss"].tolist() for folder in ("one", "two")]
+    assert losses[0] == losses[1]  # it changes nothing in the steps
+    assert not same(weights("one"), weights("two"))
 
 
 def test_an_interrupted_training_with_another_config_is_not_gone_on_with(
