@@ -1,5 +1,6 @@
 """The guard lets honest training be, sees when twins and attack part, and goes back to where they agreed."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,7 +52,8 @@ class Training:
         self.module = regime(AdversarialFusion, detector, fusion="sum", reuse_gradient=False, **options)
         self.optimizer = torch.optim.AdamW(detector.parameters(), lr=0.1)
         strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
-        self.module.log = lambda *arguments, **options: None  # type: ignore[method-assign]
+        self.told: list[dict[str, float]] = []
+        self.module.log_dict = lambda values, **options: self.told.append(values)  # type: ignore[method-assign]
         self.trainer: Any = SimpleNamespace(global_step=0, optimizers=[self.optimizer], strategy=strategy)
 
     @property
@@ -136,3 +138,15 @@ def test_it_does_not_look_before_there_is_a_radius(training: Training) -> None:
     training.step(guard)
     training.step(guard)
     assert guard.caught == 0
+
+
+def test_an_epoch_tells_its_own_lead_and_none_where_there_was_no_look(training: Training) -> None:
+    guard = OverfittingGuard(Fatal(1), every=2, tolerance=0.9)
+    for _ in range(4):
+        training.step(guard)
+    guard.on_train_epoch_end(training.trainer, training.module)
+    training.step(guard)
+    guard.on_train_epoch_end(training.trainer, training.module)
+    first, second = (told["twins_lead"] for told in training.told)
+    assert first == 0.25
+    assert math.isnan(second)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,7 +27,7 @@ class OverfittingGuard(Callback):
     (Wong et al., arXiv 2001.03994). It is so in training mode, in which it has learnt, while the attack meets it as it
     will be used: batch normalisation can hide the one from the other. When accuracy on twins leaves the other behind,
     weights and optimiser go back to where they last agreed, and the training goes on with the real attack (as Li et
-    al., arXiv 2006.03089, do for a while). ``training.csv`` tells the mean lead as ``twins_lead``, and in
+    al., arXiv 2006.03089, do for a while). ``training.csv`` tells an epoch's mean lead as ``twins_lead``, and in
     ``overfitting_caught`` whether it came to that.
 
     Args:
@@ -42,6 +43,7 @@ class OverfittingGuard(Callback):
         self.tolerance = tolerance
         self.caught = 0
         self._leads: list[float] = []
+        self._leads_of_epoch: list[float] = []
         self._good: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -72,8 +74,8 @@ class OverfittingGuard(Callback):
         with torch.no_grad(), attackable(module.detector):
             lead = learnt - _accuracy(module.detector, found, labels)
         lead = trainer.strategy.reduce(lead, reduce_op="mean")
-        module.log("twins_lead", lead, on_step=False, on_epoch=True)
         self._leads = [*self._leads[1 - LOOKS :], float(lead)]
+        self._leads_of_epoch.append(float(lead))
         mean = sum(self._leads) / len(self._leads)
         if mean <= self.tolerance / 2:
             self._good = copy.deepcopy(self._state(trainer, module))
@@ -99,7 +101,10 @@ class OverfittingGuard(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Tell."""
-        module.log("overfitting_caught", float(self.caught), sync_dist=True)
+        # Said of every epoch, NaN where there was no look: else Lightning repeats the last one's, unless interrupted.
+        lead = sum(self._leads_of_epoch) / len(self._leads_of_epoch) if self._leads_of_epoch else math.nan
+        self._leads_of_epoch = []
+        module.log_dict({"twins_lead": lead, "overfitting_caught": float(self.caught)}, sync_dist=True)
 
     def _state(self, trainer: pl.Trainer, module: AdversarialFusion) -> dict[str, Any]:
         optimizers = [optimizer.state_dict()["state"] for optimizer in trainer.optimizers]
