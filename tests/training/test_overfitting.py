@@ -141,7 +141,7 @@ def test_it_does_not_look_before_there_is_a_radius(training: Training) -> None:
 
 
 def test_an_epoch_tells_its_own_lead_and_none_where_there_was_no_look(training: Training) -> None:
-    guard = OverfittingGuard(Fatal(1), every=2, tolerance=0.9)
+    guard = guard_against(Fatal(1), tolerance=0.9)
     for _ in range(4):
         training.step(guard)
     guard.on_train_epoch_end(training.trainer, training.module)
