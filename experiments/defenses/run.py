@@ -11,13 +11,10 @@ DEFENSES = {
     "gradient_regularized": ["defense=gradient_regularized"],
     "adversarial_fusion": ["defense=adversarial_fusion"],
     "strong_penalty": ["defense=gradient_regularized", "defense.module.norm=l1", "defense.module.weight=0.004"],
+    "stronger_penalty": ["defense=gradient_regularized", "defense.module.norm=l1", "defense.module.weight=0.007"],
     "regularized_fusion": ["defense=regularized_fusion"],
     "strong_fusion": ["defense=adversarial_fusion", *STRONG],
     "pgd_training": ["defense=pgd_training", "defense.module.eps_levels=1"],
-    **{
-        name: [f"defense={name}"]
-        for name in ("trades", "mart", "fast", "noise_fgsm", "free", "input_noise", "jpeg_augmentation")
-    },
 }
 COMMON = ["detector=deep", "trainer.precision=bf16-mixed", "trainer.max_epochs=6"]
 
