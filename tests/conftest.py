@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a patch store of 12 photographs with 3 classes of 32x32 patches; tests only read it."""
     folder = tmp_path_factory.mktemp("store") / "patches"
-    build(Textures(12), toy_task(), CUTTER, folder)
+    build(Textures(12), toy_task(), CUTTER, folder, "")
     return folder
 
 

@@ -29,7 +29,10 @@ def sorted_values(images: Tensor) -> Tensor:
 def test_images_are_the_stored_pixels_in_the_order_of_the_manifest(store: Path, split: str) -> None:
     data = PatchData(store, 5, None, seed=0)
     images, labels = (torch.cat(parts) for parts in zip(*data.batches(split), strict=True))
-    stored = torch.from_numpy(np.concatenate([np.load(path) for path in sorted(store.glob(f"{split}-*.npy"))]))
+    rows = PatchStore(store).manifest(split)
+    stored = torch.stack(
+        [torch.from_numpy(np.load(store / shard)[row]) for shard, row in zip(rows["shard"], rows["index"], strict=True)]
+    )
     assert images.dtype == torch.float32
     assert torch.equal(images, stored / 255)
     assert labels.tolist() == data.store.manifest(split)["label"].tolist()
@@ -44,7 +47,7 @@ def test_the_store_says_what_it_holds(store: Path) -> None:
 
 
 def test_augmentation_only_moves_pixels(tmp_path: Path) -> None:
-    build(Textures(12), toy_task(), replace(CUTTER, colour="rgb"), tmp_path / "store")
+    build(Textures(12), toy_task(), replace(CUTTER, colour="rgb"), tmp_path / "store", "")
     store = PatchStore(tmp_path / "store")
     as_is, _ = PatchDataset(store, "train")[range(20)]
     moved, _ = TrainingPatches(store, shipped_augmentation())[np.arange(20), np.arange(20)]

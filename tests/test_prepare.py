@@ -9,8 +9,8 @@ from PIL import Image
 from toys import Compose, contents, picture
 
 from advforensics.data import PatchStore
-from advforensics.patches import SPLITS
 from advforensics.prepare import prepare
+from advforensics.splitting import SPLITS
 
 FEW = ("patches.per_photograph=2", "patches.min_photographs=1", "patches.val=0.3", "patches.test=0.3")
 SMALL = ("patches.size=32", *FEW)
@@ -59,8 +59,22 @@ def test_the_question_can_be_binary_and_in_colour(composed: Compose, tmp_path: P
     assert (len(facts["classes"]), facts["shape"]) == (2, [3, 32, 32])
 
 
+def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", 12)
+    rows = [f"{index:02d}.png\tCC0 {index % 2}" for index in range(11)]
+    (tmp_path / "photos" / "SOURCES.tsv").write_text("\n".join(["file\tlicence", *rows]))
+    prepare(composed("prepare", *folder, *SMALL, "store=one"))
+    for table in ("manifest", "pictures"):
+        told = pd.read_parquet(f"one/{table}.parquet")[["picture", "licence"]].drop_duplicates()
+        assert told.loc[told["licence"].isna(), "picture"].tolist() == ["11.png"]
+        assert dict(told.dropna().to_numpy().tolist()) == {
+            f"{index:02d}.png": f"CC0 {index % 2}" for index in range(11)
+        }
+    assert "licence" not in Path("one/audit.json").read_text()
+
+
 def test_simulated_photographs_become_a_store(composed: Compose) -> None:
-    simulated = ("source=simulator", "source.photographs=8", "source.height=128", "source.width=128")
+    simulated = ("source=simulator", "source.scenes.number=8", "source.scenes.height=128", "source.scenes.width=128")
     facts = prepare(composed("prepare", *simulated, *SMALL, "store=simulated"))
     assert sum(facts["photographs"].values()) == 8
 

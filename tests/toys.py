@@ -1,7 +1,7 @@
 """Small things to test with: photographs, a task, detectors, settings that make the entry points quick."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,22 +76,31 @@ def picture(number: int, pixels: NDArray[np.uint8] | None = None) -> Picture:
 
 
 class Textures(Source):
-    """Photographs ``first`` to ``first + pictures``, and whatever else it is told to have rejected."""
+    """Photographs ``first`` to ``first + pictures``, behind whatever it is told to reject."""
 
     def __init__(self, pictures: int, first: int = 0, rejections: Sequence[Rejection] = ()) -> None:
-        self.numbers = range(first, first + pictures)
-        self.rejected = []
-        self._rejections = list(rejections)
+        self.candidates: list[int | Rejection] = [*rejections, *range(first, first + pictures)]
 
-    def __iter__(self) -> Iterator[Picture]:
-        """Yield the photographs."""
-        self.rejected = list(self._rejections)
-        for number in self.numbers:
-            yield picture(number)
+    def read(self, index: int) -> Picture | Rejection:
+        """Return a photograph or a rejection."""
+        candidate = self.candidates[index]
+        return candidate if isinstance(candidate, Rejection) else picture(candidate)
 
     def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.numbers)
+        """Return how many there are of both."""
+        return len(self.candidates)
+
+    @property
+    def identity(self) -> str:
+        """All there is to it."""
+        return repr(self.candidates)
+
+
+def sift(source: Source) -> tuple[list[Picture], list[Rejection]]:
+    """Return what a source gives, and what it does not."""
+    candidates = list(source)
+    pictures = [candidate for candidate in candidates if isinstance(candidate, Picture)]
+    return pictures, [candidate for candidate in candidates if isinstance(candidate, Rejection)]
 
 
 def toy_task(**options: Any) -> Manipulation:
@@ -136,8 +145,8 @@ def random_images(number: int, size: int = 32, channels: int = 1, seed: int = 0,
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file of a folder by name."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """Return every file below a folder by name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def brightness(images: NDArray[np.float32]) -> NDArray[np.float32]:

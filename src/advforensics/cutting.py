@@ -1,4 +1,4 @@
-"""Where patches are cut from a picture, and which split a photograph belongs to."""
+"""Where patches are cut from a picture."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,7 +26,7 @@ class Cutter:
             cut: on a clipped sky no operation leaves a trace, so no answer would be right.
         val: Share of photographs for validation.
         test: Share of photographs for testing.
-        min_photographs: Fewest photographs that any split may have.
+        min_photographs: Fewest photographs that any split may have, of each class.
         seed: Seeds places and operation parameters; not the split, which the content of a photograph decides.
 
     Raises:
@@ -47,23 +47,13 @@ class Cutter:
         if not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
             raise ValueError(f"patches.val={self.val} and patches.test={self.test} must be positive and sum below 1")
 
-    def split(self, group: str) -> str:
-        """Return the split of a photograph: its content hash as a fraction of all hashes, cut at the shares.
-
-        A photograph therefore never changes its split, whatever is added beside it and whatever the seed.
-        """
-        position = int(group[:16], 16) / 16**16
-        if position < self.test:
-            return "test"
-        return "val" if position < self.test + self.val else "train"
-
     def places(self, picture: Picture) -> NDArray[np.float64]:
         """Draw where to cut: corners of patches as fractions of the free range, shape ``(n, 2)``, y before x.
 
         Fractions, because an operation may change the size of the picture. Fewer than ``per_photograph`` come back
         when most of the picture is flat.
         """
-        rng = np.random.default_rng([self.seed, int(picture.group[16:32], 16)])
+        rng = np.random.default_rng([self.seed, int(picture.content[16:32], 16)])
         places: list[NDArray[np.float64]] = []
         for place in rng.uniform(size=(10 * self.per_photograph, 2)):
             if cut(picture.pixels, place, self.size)[..., 1].std() >= self.min_std:

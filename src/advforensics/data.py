@@ -90,9 +90,33 @@ class PatchDataset(Dataset[Batch]):
 
     def spread(self, images: int | None) -> list[int]:
         """Return indices of so many images, evenly over photographs and classes; of all for ``None``."""
-        rank = self.manifest.groupby(["group", "label"]).cumcount()
-        indices: list[int] = rank.sort_values(kind="stable").index[:images].tolist()
+        indices: list[int] = self.stacks(images, 1)[:, 0].tolist()
         return indices
+
+    def stacks(self, images: int | None, together: int) -> NDArray[np.int64]:
+        """Return indices of patches that make an image together, evenly over photographs and classes.
+
+        Args:
+            images: How many; ``None`` for all.
+            together: Patches of one picture, one class, that make an image.
+
+        Returns:
+            Shape ``(images, together)``.
+
+        Raises:
+            ValueError: If no picture has so many patches.
+        """
+        rows = self.manifest.assign(row=np.arange(len(self)))
+        whole = ["content", "class", "operation"]
+        rows["stack"] = rows.groupby(whole, sort=False).cumcount() // together
+        rows = rows[rows["stack"] < rows.groupby(whole, sort=False)["row"].transform("size") // together]
+        if rows.empty:
+            raise ValueError(f"patches_per_picture={together}: no picture of the split has so many")
+        stacks = rows.groupby([*whole, "stack"], sort=False).agg(
+            group=("group", "first"), label=("label", "first"), rows=("row", list)
+        )
+        rank = stacks.groupby(["group", "label"], sort=False).cumcount()
+        return np.array(stacks["rows"].loc[rank.sort_values(kind="stable").index].tolist()[:images])
 
     def patches(self, indices: ArrayLike) -> Tensor:
         """Return images as they are stored, ``uint8``, ``(N, C, H, W)``."""

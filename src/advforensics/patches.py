@@ -2,17 +2,20 @@
 
 A patch store is a folder::
 
-    manifest.parquet     one row per patch: where it came from and what was done to it
-    store.json           task, class names, patch shape, how it was made
+    manifest.parquet     one row per patch: where it came from, its licence, and what was done to it
+    pictures.parquet     one row per picture and class: content hash, origin, what file and a glance tell
+    audit.json           whether that gives the class away
+    store.json           task, class names, patch shape, how patches were cut
+    provenance.json      the code and the settings that made it
     rejected.csv         files of the source that were not used, and why
-    train-000.npy ...    shards, ``uint8`` of shape ``(n, C, size, size)``, rows in the order of the manifest
+    figures/             what the classes look like
+    patches-0000.npy ... shards, ``uint8`` of shape ``(n, C, size, size)``, rows in the order of the manifest
 """
 
-import csv
 import json
+import logging
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,144 +25,187 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from advforensics.audit import audit
 from advforensics.cutting import Cutter, corner, cut, shrink
-from advforensics.sources.base import Picture, Source
+from advforensics.looks import look
+from advforensics.shards import Row, Shards
+from advforensics.sources.base import Picture, Rejection, Source
+from advforensics.splitting import SPLITS, joined, split, unseen
 from advforensics.tasks.base import Task
+from advforensics.tracking.provenance import commit
 
-SPLITS = ("train", "val", "test")
-SHARD_PATCHES = 4096  # 50 MB of 64x64 RGB: what building holds in memory per split
+log = logging.getLogger(__name__)
+
+ORIGIN = ["picture", "group", "answer", "scene", "device", "licence"]
+ONLY_TESTS = "by a device that is kept for testing"
+PICTURE = ["content", *ORIGIN, "given", "looks"]
 
 
-def build(source: Source, task: Task, cutter: Cutter, folder: Path) -> dict[str, Any]:
+def build(
+    source: Source,
+    task: Task,
+    cutter: Cutter,
+    folder: Path,
+    settings: str,
+    draw: Callable[[Path], None] = lambda store: None,
+) -> dict[str, Any]:
     """Build a patch store, one photograph in memory at a time.
 
-    The store appears under its name only when it is complete; a build that was killed leaves nothing that could be
-    mistaken for one.
+    The store appears under its name only when it is complete. A build that was killed goes on at the shard it was at,
+    and ends with the same bytes, if source, settings and code are still the same.
 
     Args:
-        source: Pictures.
+        source: Pictures; an exact copy of one that was there before is rejected.
         task: Their labelled versions.
         cutter: Where and what to cut.
         folder: Where the store goes; an older one there is replaced.
+        settings: What source, task and cutter were made from.
+        draw: Draws figures into a store that is complete but for them.
 
     Returns:
         The content of ``store.json``.
 
     Raises:
         FileExistsError: If the folder holds anything but an older store.
-        ValueError: If a picture is smaller than a patch, or a split would hold fewer photographs than
-            ``cutter.min_photographs``; says how many there are.
+        ValueError: If a picture is smaller than a patch, a split would hold fewer photographs than
+            ``cutter.min_photographs``, or a class would be missing in one; says how many there are.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "store.json").is_file():
         raise FileExistsError(f"{folder} holds something that is not a patch store; give store=FOLDER another folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    writers = {split: _ShardWriter(unfinished, split) for split in SPLITS}
-    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    photographs: Counter[str] = Counter()
-    for picture in tqdm(source, total=len(source), desc="photographs", disable=None):
-        if cutter.short_side is not None:
-            picture = shrink(picture, cutter.short_side)
-        if min(picture.pixels.shape[:2]) < cutter.size:
-            raise ValueError(
-                f"{picture.name} is {picture.pixels.shape[1]} x {picture.pixels.shape[0]} pixels when it is to be cut,"
-                f" less than a patch of {cutter.size}; lower patches.size, or raise patches.short_side"
-            )
-        split = cutter.split(picture.group)
-        before = len(rows[split])
-        for row, patch in _patches(picture, task, cutter):
-            shard, index = writers[split].add(patch)
-            rows[split].append({**row, "split": split, "shard": shard, "index": index})
-        photographs[split] += len(rows[split]) > before
-    _write_rejected(source, unfinished / "rejected.csv")
-    _require_photographs(photographs, cutter, len(source.rejected), unfinished / "rejected.csv")
-    for writer in writers.values():
-        writer.flush()
-    manifest = pd.DataFrame([row for split in SPLITS for row in rows[split]])
-    manifest.to_parquet(unfinished / "manifest.parquet", index=False)
-    channels = 3 if cutter.colour == "rgb" else 1
+    code = commit()
+    shards = Shards(unfinished, f"{code}\n{source.identity}\n{cutter}\n{settings}")
+    seen = {picture["content"]: picture["picture"] for picture in shards.pictures}
+    candidates = tqdm(range(shards.next, len(source)), "photographs", len(source), initial=shards.next, disable=None)
+    for candidate in candidates:
+        # Never bound to a variable that outlives a turn, which would keep a picture alive while the next one is read.
+        _take(source.read(candidate), seen, task, cutter, shards)
+        shards.passed(candidate)
+    patches, pictures = shards.finish(), pd.DataFrame(shards.pictures, columns=PICTURE)
+    pictures = pictures[pictures["content"].isin(patches["content"])].reset_index(drop=True)
+    pictures, left_out = _chosen(pictures, task, cutter)
+    rejected = pd.concat([pd.DataFrame(shards.rejected, columns=["name", "reason"]), left_out], ignore_index=True)
+    rejected.to_csv(unfinished / "rejected.csv", index=False)
+    patches = patches[patches["content"].isin(pictures["content"])]
+    if patches.empty:
+        raise ValueError(f"no patch in {len(source)} files ({len(rejected)} rejected: see {unfinished}/rejected.csv)")
+    classes = task.classes_of(set(patches["class"]))
+    manifest = patches.merge(pictures[["content", *ORIGIN, "split"]], on="content", validate="many_to_one")
+    manifest.insert(0, "label", manifest["class"].map({name: label for label, name in enumerate(classes)}))
+    photographs = _photographs(manifest, classes)
+    _require_photographs(photographs, cutter, len(rejected), unfinished / "rejected.csv")
     facts: dict[str, Any] = {
         "task": task.name,
-        "classes": list(task.classes),
-        "shape": [channels, cutter.size, cutter.size],
-        "photographs": {split: photographs[split] for split in SPLITS},
-        "patches": {split: len(rows[split]) for split in SPLITS},
-        "rejected": len(source.rejected),
+        "classes": list(classes),
+        "null_first": task.null_first,
+        "shape": [3 if cutter.colour == "rgb" else 1, cutter.size, cutter.size],
+        "photographs": {name: manifest["group"][manifest["split"] == name].nunique() for name in SPLITS},
+        "patches": {name: int((manifest["split"] == name).sum()) for name in SPLITS},
+        "rejected": len(rejected),
         "cutter": asdict(cutter),
     }
+    manifest.to_parquet(unfinished / "manifest.parquet", index=False)
+    shown = pictures.explode("looks", ignore_index=True)
+    shown = shown.drop(columns="looks").join(pd.DataFrame(shown["looks"].tolist()))
+    shown.to_parquet(unfinished / "pictures.parquet", index=False)
+    found = audit(shown, classes)
+    (unfinished / "audit.json").write_text(json.dumps(found, indent=2) + "\n")
+    for warning in found["warnings"]:
+        log.warning("%s: %s", folder, warning)
     (unfinished / "store.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (unfinished / "provenance.json").write_text(json.dumps({"code": code, "settings": settings}, indent=2) + "\n")
+    draw(unfinished)
+    shards.tidy()
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return facts
 
 
-def _patches(picture: Picture, task: Task, cutter: Cutter) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
-    """Yield manifest rows and patches ``(C, size, size)`` of one picture."""
+def _take(found: Picture | Rejection, seen: dict[str, str], task: Task, cutter: Cutter, shards: Shards) -> None:
+    """Cut one picture, unless there is a reason against it."""
+    if isinstance(found, Picture) and found.content in seen:
+        found = Rejection(found.name, f"duplicate of {seen[found.content]}")
+    if isinstance(found, Rejection):
+        shards.reject(asdict(found))
+        return
+    seen[found.content] = found.name
+    picture = shrink(found, cutter.short_side) if cutter.short_side is not None else found
+    height, width = picture.pixels.shape[:2]
+    if min(height, width) < cutter.size:
+        raise ValueError(
+            f"{picture.name} is {width} x {height} pixels when it is to be cut, less than a patch of {cutter.size};"
+            " lower patches.size, or raise patches.short_side"
+        )
+    belonging = asdict(picture.belonging)
+    belonging["given"] = belonging.pop("split")
+    row = {"picture": picture.name, "content": picture.content, "group": picture.group, "licence": picture.licence}
+    looks, patches = _cut(picture, task, cutter)
+    shards.add({**row, **belonging, "looks": looks}, patches)
+
+
+def _cut(
+    picture: Picture, task: Task, cutter: Cutter
+) -> tuple[list[dict[str, Any]], list[tuple[Row, NDArray[np.uint8]]]]:
+    """Return what each version of a picture looks like, and rows and patches ``(C, size, size)`` of all of them."""
     places = cutter.places(picture)
+    looks: list[dict[str, Any]] = []
+    patches: list[tuple[Row, NDArray[np.uint8]]] = []
     for version in task.versions(picture, cutter.seed):
+        # What an operation does to a picture is what is asked; what a source has put before us may give it away.
+        seen = picture.pixels if picture.belonging.answer is None else version.pixels
+        looks.append({"class": version.answer, **version.facts, **asdict(look(seen))})
         for number, place in enumerate(places):
             y, x = corner(version.pixels, place, cutter.size)
             patch = cut(version.pixels, place, cutter.size)
             channels = patch if cutter.colour == "rgb" else patch[..., 1:2]
-            row = {
-                "patch_id": f"{picture.group[:16]}-{version.operation}-{number:03d}",
-                "group": picture.group,
-                "picture": picture.name,
-                "label": version.label,
-                "class": task.classes[version.label],
+            row: Row = {
+                "patch_id": f"{picture.content[:16]}-{version.operation}-{number:03d}",
+                "content": picture.content,
+                "class": version.answer,
                 "operation": version.operation,
                 "parameters": json.dumps(dict(version.parameters)),
                 "y": y,
                 "x": x,
             }
-            yield row, np.ascontiguousarray(channels.transpose(2, 0, 1))
+            patches.append((row, np.ascontiguousarray(channels.transpose(2, 0, 1))))
+    return looks, patches
 
 
-class _ShardWriter:
-    """Collects patches of one split and writes a shard whenever enough have come together."""
-
-    def __init__(self, folder: Path, split: str) -> None:
-        self.folder = folder
-        self.split = split
-        self.buffer: list[NDArray[np.uint8]] = []
-        self.shards = 0
-
-    def add(self, patch: NDArray[np.uint8]) -> tuple[str, int]:
-        """Take a patch; return the shard it goes to and its row there."""
-        if len(self.buffer) == SHARD_PATCHES:
-            self.flush()
-        self.buffer.append(patch)
-        return self.name, len(self.buffer) - 1
-
-    @property
-    def name(self) -> str:
-        return f"{self.split}-{self.shards:03d}.npy"
-
-    def flush(self) -> None:
-        if self.buffer:
-            np.save(self.folder / self.name, np.stack(self.buffer))
-            self.buffer.clear()
-            self.shards += 1
+def _chosen(pictures: pd.DataFrame, task: Task, cutter: Cutter) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return pictures with their splits, and names and reasons of those that no split can use."""
+    rare = _rare(pictures, task.least_scenes)
+    pictures = pictures[~pictures["picture"].isin(rare["name"])].reset_index(drop=True)
+    if task.harmonise:
+        pictures["group"] = joined(pictures["group"], pictures["looks"].map(lambda looks: looks[0]["likeness"]))
+    pictures["split"] = split(pictures, cutter.val, cutter.test)
+    testing = unseen(pictures, task.unseen_devices)
+    only_tests = pd.DataFrame({"name": pictures["picture"][testing]}).assign(reason=ONLY_TESTS)
+    return pictures[~testing].reset_index(drop=True), pd.concat([rare, only_tests], ignore_index=True)
 
 
-def _write_rejected(source: Source, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["name", "reason"])
-        writer.writerows((rejection.name, rejection.reason) for rejection in source.rejected)
+def _rare(pictures: pd.DataFrame, least: int) -> pd.DataFrame:
+    """Return names of pictures, and the reason, whose class has too few scenes to be in every split."""
+    scenes = pictures.groupby("answer")["group"].nunique()
+    few = pictures[pictures["answer"].isin(scenes.index[scenes < least])]
+    reasons = [f"one of {scenes[answer]} scenes of {answer}, a class needs {least}" for answer in few["answer"]]
+    return pd.DataFrame({"name": few["picture"], "reason": reasons})
 
 
-def _require_photographs(photographs: Counter[str], cutter: Cutter, rejected: int, listing: Path) -> None:
-    short: Sequence[str] = [split for split in SPLITS if photographs[split] < cutter.min_photographs]
-    if not short:
-        return
-    shares = {"train": 1 - cutter.val - cutter.test, "val": cutter.val, "test": cutter.test}
+def _photographs(manifest: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Return how many photographs show each class, shape ``(splits, classes)``."""
+    counts = manifest.pivot_table("group", "split", "class", aggfunc="nunique", fill_value=0)
+    return counts.reindex(index=list(SPLITS), columns=list(classes), fill_value=0)
+
+
+def _require_photographs(photographs: pd.DataFrame, cutter: Cutter, rejected: int, listing: Path) -> None:
+    shares = pd.Series({"train": 1 - cutter.val - cutter.test, "val": cutter.val, "test": cutter.test})
     # Twice the mean need, since the content hash decides and so the split of few photographs is uneven.
-    needed = round(2 * cutter.min_photographs / min(shares.values()))
-    counts = ", ".join(f"{split} {photographs[split]}" for split in SPLITS)
-    raise ValueError(
-        f"too few usable photographs: {sum(photographs.values())} ({counts}; {rejected} rejected, see {listing}), but"
-        f" every split needs {cutter.min_photographs}. About {needed} photographs are enough as a rule; give more, or"
-        " lower patches.min_photographs"
-    )
+    needed = round(2 * cutter.min_photographs / shares.min())
+    for name, counts in photographs.items():
+        if (counts < cutter.min_photographs).any():
+            told = ", ".join(f"{split} {count}" for split, count in counts.items())
+            raise ValueError(
+                f"too few usable photographs: {counts.sum()} of class {name} ({told}; {rejected} rejected, see"
+                f" {listing}), but every split needs {cutter.min_photographs}. About {needed} photographs are enough"
+                " as a rule; give more, or lower patches.min_photographs"
+            )

@@ -4,12 +4,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from advforensics.patches import SPLITS, build
+from advforensics import figures
+from advforensics.data import PatchDataset, PatchStore
+from advforensics.patches import build
+from advforensics.splitting import SPLITS
 
 log = logging.getLogger(__name__)
+SHOWN, MEASURED = 8, 500  # patches of a class
 
 
 def prepare(cfg: DictConfig) -> dict[str, Any]:
@@ -24,7 +29,21 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
     cutter = instantiate(cfg.patches)
     task = instantiate(cfg.task, _convert_="all")
     source = instantiate(cfg.source, _convert_="all")
-    facts = build(source, task, cutter, Path(cfg.store))
+    settings = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["source", "task", "patches"]), resolve=True)
+    facts = build(source, task, cutter, Path(cfg.store), settings, _draw)
     counts = ", ".join(f"{split} {facts['patches'][split]} of {facts['photographs'][split]}" for split in SPLITS)
-    log.info("%s: patches of photographs: %s; %d files rejected", cfg.store, counts, facts["rejected"])
+    log.info("%s: patches of photographs: %s; %d files left out", cfg.store, counts, facts["rejected"])
     return facts
+
+
+def _draw(folder: Path) -> None:
+    """Draw what the classes of a store look like into its folder."""
+    store = PatchStore(folder)
+    dataset = PatchDataset(store, "train")
+    spread = np.array(dataset.spread(None))
+    labels = dataset.labels.numpy()[spread]
+    chosen = {name: spread[labels == label][:MEASURED] for label, name in enumerate(store.classes)}
+    patches = {name: dataset[indices][0].numpy() for name, indices in chosen.items()}
+    sheet = figures.contact_sheet({name: of_class[:SHOWN] for name, of_class in patches.items()})
+    figures.save(sheet, folder / "figures", "classes")
+    figures.save(figures.mean_spectra(patches), folder / "figures", "spectra")

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import sift
 
+from advforensics.sources.compact import CompactCameras
+from advforensics.sources.scenes import SimulatedScenes
 from advforensics.sources.simulator import Simulator
 
-SETTINGS: dict[str, Any] = {
-    "photographs": 3,
-    "height": 96,
-    "width": 128,
-    "seed": 0,
+CAMERA: dict[str, Any] = {
     "blur": (0.4, 1.0),
     "iso": (50, 640),
     "smoothing": (0.3, 0.6),
@@ -22,15 +21,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def simulator(**changes: object) -> Simulator:
-    return Simulator(**{**SETTINGS, **changes})
+def simulator(number: int = 3, seed: int = 0) -> Simulator:
+    return Simulator(SimulatedScenes(number, 96, 128, seed), CompactCameras(**CAMERA), seed)
 
 
 def test_pictures_have_the_size_name_and_content_hash_that_were_promised() -> None:
     source = simulator()
-    pictures = list(source)
+    pictures, _ = sift(source)
     assert len(source) == len(pictures) == 3
-    assert source.rejected == []
     assert [picture.name for picture in pictures] == ["scene-000000", "scene-000001", "scene-000002"]
     for picture in pictures:
         assert picture.pixels.shape == (96, 128, 3)
@@ -41,21 +39,21 @@ def test_pictures_have_the_size_name_and_content_hash_that_were_promised() -> No
 
 
 def test_a_picture_depends_on_seed_and_index_alone() -> None:
-    all_of_them = [picture.group for picture in simulator()]
-    assert [picture.group for picture in simulator()] == all_of_them
-    assert [picture.group for picture in simulator(photographs=2)] == all_of_them[:2]
-    assert simulator(photographs=1).picture(2).group == all_of_them[2]
-    assert simulator(seed=1).picture(0).group != all_of_them[0]
+    all_of_them = [picture.group for picture in sift(simulator())[0]]
+    assert [picture.group for picture in sift(simulator())[0]] == all_of_them
+    assert [picture.group for picture in sift(simulator(number=2))[0]] == all_of_them[:2]
+    assert [picture.group for picture in sift(simulator(number=3))[0]][2] == all_of_them[2]
+    assert sift(simulator(seed=1))[0][0].group != all_of_them[0]
 
 
 def test_pictures_show_something() -> None:
-    spreads = [picture.pixels[..., 1].std() for picture in simulator(photographs=6)]
+    spreads = [picture.pixels[..., 1].std() for picture in sift(simulator(number=6))[0]]
     assert np.median(spreads) > 15
 
 
 def test_cameras_stay_within_their_ranges() -> None:
     source = simulator()
-    cameras = [source.camera(np.random.default_rng(i)) for i in range(300)]
+    cameras = [source.camera.draw(np.random.default_rng(i)) for i in range(300)]
     assert all(0.4 <= camera.blur <= 1.0 for camera in cameras)
     assert all(camera.quality is None or 65 <= camera.quality <= 97 for camera in cameras)
     assert np.mean([camera.quality is None for camera in cameras]) == pytest.approx(0.3, abs=0.1)
@@ -65,16 +63,13 @@ def test_cameras_stay_within_their_ranges() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"photographs": 0}, "source.photographs=0"),
-        ({"height": 62}, "source.height=62"),
-        ({"width": 101}, "source.width=101"),
-        ({"blur": (0.0, 1.0)}, "source.blur"),
-        ({"iso": (800, 100)}, "source.iso"),
-        ({"sharpening": (1.0,)}, "source.sharpening"),
-        ({"quality": (65, 100)}, "source.quality"),
-        ({"uncompressed": 1.5}, "source.uncompressed"),
+        ({"blur": (0.0, 1.0)}, r"source\.camera\.blur"),
+        ({"iso": (800, 100)}, r"source\.camera\.iso"),
+        ({"sharpening": (1.0,)}, r"source\.camera\.sharpening"),
+        ({"quality": (65, 100)}, r"source\.camera\.quality"),
+        ({"uncompressed": 1.5}, r"source\.camera\.uncompressed"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(changes: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        simulator(**changes)
+        CompactCameras(**{**CAMERA, **changes})

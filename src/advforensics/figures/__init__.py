@@ -7,6 +7,7 @@ from advforensics.figures.costs import passes
 from advforensics.figures.curves import robustness_curves, tools_curves
 from advforensics.figures.files import save
 from advforensics.figures.gallery import gallery
+from advforensics.figures.patches import contact_sheet, mean_spectra
 from advforensics.figures.tradeoff import tradeoff
 from advforensics.figures.training import training_curves
 from advforensics.figures.transfer import transfer_matrix
@@ -15,7 +16,9 @@ __all__ = [
     "bracket",
     "cascade",
     "confusion",
+    "contact_sheet",
     "gallery",
+    "mean_spectra",
     "median_radii",
     "passes",
     "robustness_curves",

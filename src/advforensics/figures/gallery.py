@@ -51,11 +51,11 @@ def gallery(
         axes.set_title(heading, fontsize=9)
     for row, axes in enumerate(grid):
         scale = max(float(np.percentile(np.abs(residual_clean[row, 0]), 99)), 1e-6)
-        _picture(axes[0], clean[row])
-        _picture(axes[1], adversarial[row])
-        _picture(axes[2], 0.5 + factor * difference[row])
+        picture(axes[0], clean[row])
+        picture(axes[1], adversarial[row])
+        picture(axes[2], 0.5 + factor * difference[row])
         for panel, residual in ((axes[3], residual_clean), (axes[4], residual_adversarial)):
-            _picture(panel, 0.5 + residual[row, :1] / scale / 2)
+            picture(panel, 0.5 + residual[row, :1] / scale / 2)
         axes[0].set_ylabel(f"true: {class_names[labels[row]]}")
         for panel, predicted in ((axes[0], predicted_clean[row]), (axes[1], predicted_adversarial[row])):
             right = predicted == labels[row]
@@ -74,7 +74,7 @@ def _round_down(value: float) -> float:
     return float(max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)) * power)
 
 
-def _picture(axes: Axes, image: Floats) -> None:
+def picture(axes: Axes, image: Floats) -> None:
     """Show (C, H, W) in [0, 1], one channel as grey, without smoothing."""
     shown = np.clip(image, 0, 1).transpose(1, 2, 0)
     axes.imshow(shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")

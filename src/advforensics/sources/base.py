@@ -1,11 +1,32 @@
-"""What every source gives: pictures one at a time, in a fixed order, and a list of what it could not use."""
+"""What every source gives: pictures one at a time, by number, each with what is known of it besides its pixels."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+Facts = dict[str, str | float]
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """Where a picture belongs, as far as its source knows.
+
+    Attributes:
+        answer: What the source says it is: the camera, ``real``, ``recaptured``. ``None`` where a task gives the
+            answers.
+        scene: What it shows. Pictures of one scene stay in one split; ``None`` is a scene of its own.
+        device: Which specimen of a camera took it.
+        split: ``train`` or ``test``, where a data set has been split by its authors.
+    """
+
+    answer: str | None = None
+    scene: str | None = None
+    device: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -14,13 +35,25 @@ class Picture:
 
     Attributes:
         name: What a person calls it: the path below the source folder, or ``scene-000012`` for a simulated one.
-        group: SHA-256 (hex) of its content. Everything cut from pictures of one group stays in one split.
+        content: SHA-256 (hex) of its content.
         pixels: ``uint8`` array of shape ``(H, W, 3)``, RGB, upright.
+        belonging: Where it belongs.
+        facts: What its file tells without being looked at: format, size, camera. The leak audit reads them.
+        licence: Under which it may be used, if its source knows; in the source's words.
     """
 
     name: str
-    group: str
+    content: str
     pixels: NDArray[np.uint8]
+    belonging: Belonging = field(default_factory=Belonging)
+    facts: Facts = field(default_factory=dict)
+    licence: str | None = None
+
+    @property
+    def group(self) -> str:
+        """Hash (hex) of what everything that stays in one split with this picture shares."""
+        scene = self.belonging.scene
+        return self.content if scene is None else hashlib.sha256(scene.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -32,18 +65,21 @@ class Rejection:
 
 
 class Source(ABC):
-    """A stream of pictures.
-
-    Attributes:
-        rejected: What the latest iteration left out, in the order it was met.
-    """
-
-    rejected: list[Rejection]
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[Picture]:
-        """Yield the pictures in an order that depends on nothing but the source itself, holding one at a time."""
+    """Pictures in an order that depends on nothing but the source itself."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many candidates there are (an upper bound on the number of pictures), for progress bars."""
+        """Return how many candidates there are, an upper bound on the number of pictures."""
+
+    @abstractmethod
+    def read(self, index: int) -> Picture | Rejection:
+        """Return candidate number ``index``, or why it gives no picture."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What two sources that give the same pictures have in common, and others do not."""
+
+    def __iter__(self) -> Iterator[Picture | Rejection]:
+        """Yield all candidates, holding none."""
+        return (self.read(index) for index in range(len(self)))

@@ -6,9 +6,10 @@ import os
 import re
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import cv2
@@ -16,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from advforensics.sources.base import Picture, Rejection, Source
+from advforensics.sources.base import Belonging, Picture, Rejection, Source
+from advforensics.sources.facts import facts
+from advforensics.sources.layouts.base import Layout
+from advforensics.sources.licences import licences as licences_of
 
 # The kind of a file is told by its first bytes, never by its name.
 _SIGNATURE_LENGTH = 12
@@ -47,23 +51,34 @@ class Photos(Source):
     * Of several frames (pages, animations, the twin pictures of a phone) the first is the photograph.
 
     Files and folders whose name begins with a dot are passed over, and links to files are followed. Whatever else
-    gives no picture is listed in ``rejected``; so is a link to a folder, and every exact copy (same SHA-256) of a
-    picture given before. Damage that still decodes, such as a broken JPEG closed with a valid end marker, goes
-    unnoticed.
+    gives no picture is a rejection that says why; so is a link to a folder. Damage that still decodes, such as a broken
+    JPEG closed with a valid end marker, goes unnoticed.
 
     Args:
         folder: Where the photographs are.
         min_size: Smallest side in pixels; a smaller picture does not hold one patch.
         max_pixels: Largest width times height. It is compared with the header, so a larger picture is never decoded.
+        layout: Tells from paths what pictures are, or ``None`` where nobody asks.
+        licences: Table of the files' licences; ``None`` for ``SOURCES.tsv`` in the folder, if there is one. See
+            `advforensics.sources.licences`.
 
     Raises:
-        FileNotFoundError: ``folder`` does not exist or holds no file.
+        FileNotFoundError: ``folder`` does not exist, holds no file, or none that lies as ``layout`` says; draws that.
+            ``licences`` does not exist.
         NotADirectoryError: ``folder`` is a file.
         PermissionError: ``folder`` cannot be listed.
         ValueError: ``min_size`` is not positive, or ``max_pixels`` leaves no room for a picture of that size.
+            ``licences`` is no such table.
     """
 
-    def __init__(self, folder: str | Path, min_size: int, max_pixels: int = 200_000_000) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        min_size: int,
+        max_pixels: int = 200_000_000,
+        layout: Layout | None = None,
+        licences: str | Path | None = None,
+    ) -> None:
         if min_size < 1 or max_pixels < min_size**2:
             raise ValueError(
                 f"photos: min_size={min_size} with max_pixels={max_pixels} lets no picture pass. "
@@ -72,43 +87,69 @@ class Photos(Source):
         self.folder = Path(folder)
         self.min_size = min_size
         self.max_pixels = max_pixels
-        self.rejected: list[Rejection] = []
-        self._files = _candidates(self.folder)
+        self.layout = layout
+        self._files = list(_candidates(self.folder).items())
+        self._licences = licences_of(
+            self.folder, [name for name, _ in self._files], Path(licences) if licences is not None else None
+        )
+        self._places = [layout.place(PurePosixPath(name)) if layout else Belonging() for name, _ in self._files]
+        if layout and not any(isinstance(place, Belonging) for place in self._places):
+            reasons = Counter(place for place in self._places if isinstance(place, str))
+            told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
+            raise FileNotFoundError(
+                f"none of the {len(self._files)} files in {self.folder.absolute()} lies where it should ({told})."
+                f" Expected is\n{layout.drawn()}"
+            )
 
     def __len__(self) -> int:
         """Return the number of files, of which some may be rejected."""
         return len(self._files)
 
-    def __iter__(self) -> Iterator[Picture]:
-        """Yield the pictures sorted by name; a file is opened when its turn comes."""
-        self.rejected = []
-        kept: dict[str, str] = {}
-        for name, path in self._files.items():
+    @property
+    def identity(self) -> str:
+        """Hash of the files' names, sizes and times of change, and of what is asked of them."""
+        told = [f"{self.min_size} {self.max_pixels}"]
+        for (name, path), place in zip(self._files, self._places, strict=True):
+            told += [repr(place), repr(self._licences.get(name))]
             try:
-                # Never bound to a variable, which would keep a picture alive while the next one is read.
-                yield self._read(name, path, kept)
-            except _UnusableError as error:
-                self.rejected.append(Rejection(name, str(error)))
+                status = path.stat()
+            except OSError:  # a broken link
+                told.append(name)
+            else:
+                told.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
-    def _read(self, name: str, path: Path, kept: dict[str, str]) -> Picture:
-        """Read one file; ``kept`` maps the hash of every picture given so far to its name."""
+    def read(self, index: int) -> Picture | Rejection:
+        """Return the picture in the file with that number, the files being sorted by name."""
+        (name, path), place = self._files[index], self._places[index]
+        if isinstance(place, str):
+            return Rejection(name, place)
+        try:
+            data = self._content(path)
+            pixels = _decode(data)
+            with _opened(io.BytesIO(data)) as image:
+                told = facts(image, len(data))
+            refined = self.layout.refine(place, told) if self.layout else place
+            if isinstance(refined, str):
+                return Rejection(name, refined)
+            content = hashlib.sha256(data).hexdigest()
+            return Picture(name, content, pixels, refined, told, self._licences.get(name))
+        except _UnusableError as error:
+            return Rejection(name, str(error))
+
+    def _content(self, path: Path) -> bytes:
+        """Return the bytes of a file that may be a picture."""
         try:
             with path.open("rb") as file:
                 self._check_header(file)  # a film or a giant is turned away before it fills the memory
                 file.seek(0)
-                data = file.read()
+                return file.read()
         except FileNotFoundError as error:
             raise _UnusableError("broken link" if path.is_symlink() else "no longer there") from error
         except IsADirectoryError as error:
             raise _UnusableError("link to a folder: not followed") from error
         except OSError as error:
             raise _UnusableError(f"cannot be read: {error.strerror}") from error
-        group = hashlib.sha256(data).hexdigest()
-        if group in kept:
-            raise _UnusableError(f"duplicate of {kept[group]}")
-        picture = Picture(name, group, _decode(data))
-        kept[group] = name
-        return picture
 
     def _check_header(self, file: BinaryIO) -> None:
         with _opened(file) as image:

@@ -1,13 +1,13 @@
 """What every task gives: for one picture, its labelled versions, all leaving by the same door."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advforensics.sources.base import Picture
+from advforensics.sources.base import Facts, Picture
 
 
 @dataclass(frozen=True)
@@ -15,16 +15,18 @@ class Version:
     """A picture as one class of the task shows it.
 
     Attributes:
-        label: Index into the task's ``classes``.
+        answer: The right answer, one of the task's classes.
         operation: What was done to the picture, by the name it has in the task's YAML.
         parameters: The drawn parameters of that operation.
         pixels: ``uint8`` array of shape ``(H', W', 3)``; the size may differ from the picture's.
+        facts: What the file of this version would tell; see :class:`Picture`.
     """
 
-    label: int
+    answer: str
     operation: str
     parameters: Mapping[str, float]
     pixels: NDArray[np.uint8]
+    facts: Facts
 
 
 class Task(ABC):
@@ -32,12 +34,27 @@ class Task(ABC):
 
     Attributes:
         name: Its name in tables, e.g. ``manipulation``.
-        classes: Class names by label. Label 0 is the null hypothesis: nothing happened.
+        null_first: Whether the first class is the null hypothesis: nothing happened.
+        harmonise: Whether the versions differ in nothing but what was asked, and pictures that look alike are to stay
+            together.
+        least_scenes: Classes with fewer scenes are left out, and listed with what is rejected.
+        unseen_devices: Devices of each class that are seen in testing only, where a class has more than that.
     """
 
     name: str
-    classes: tuple[str, ...]
+    null_first: bool
+    harmonise: bool
+    least_scenes: int
+    unseen_devices: int
 
     @abstractmethod
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
-        """Yield the labelled versions of a picture; every draw depends on ``seed`` and ``picture.group`` only."""
+        """Yield the labelled versions of a picture; every draw depends on ``seed`` and ``picture.content`` only."""
+
+    @abstractmethod
+    def classes_of(self, answers: Set[str]) -> tuple[str, ...]:
+        """Return class names by label, given the answers that all versions have.
+
+        Raises:
+            ValueError: If they are too few to ask, or not those that were to be expected.
+        """

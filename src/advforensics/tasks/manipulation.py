@@ -1,6 +1,6 @@
 """Which operation was the picture put through?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from advforensics.sources.base import Picture
 from advforensics.tasks.base import Task, Version
 
 Number = int | float
+
+MANIPULATED = "manipulated"  # what all operations but the first are to a binary question
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,32 @@ class Manipulation(Task):
         self.operations = dict(operations)
         self.binary = binary
         self.jpeg_quality = jpeg_quality
+        self.null_first = True
+        self.harmonise = False
+        self.least_scenes = 0
+        self.unseen_devices = 0
         null = next(iter(self.operations))
-        self.classes = (null, "manipulated") if binary else tuple(self.operations)
+        self.classes = (null, MANIPULATED) if binary else tuple(self.operations)
+
+    def classes_of(self, answers: Set[str]) -> tuple[str, ...]:
+        """Return the operations, or for a binary question the first one and ``manipulated``."""
+        return self.classes
 
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
         """Yield one version per class."""
-        rng = np.random.default_rng([seed, int(picture.group[:16], 16)])
+        rng = np.random.default_rng([seed, int(picture.content[:16], 16)])
         names = list(self.operations)
         if self.binary:
             names = [names[0], str(rng.choice(names[1:]))]
-        for label, name in enumerate(names):
+        for name in names:
             operation = self.operations[name]
             drawn = operation.draw(rng)
             noise_seed = int(rng.integers(2**31))
             pixels = operation.build(drawn, noise_seed)(image=picture.pixels)["image"]
             if self.jpeg_quality is not None:
                 pixels = JPEG((self.jpeg_quality, self.jpeg_quality), p=1.0)(image=pixels)["image"]
-            yield Version(label=label, operation=name, parameters=drawn, pixels=np.ascontiguousarray(pixels))
+            answer = MANIPULATED if self.binary and name != names[0] else name
+            yield Version(answer, name, drawn, np.ascontiguousarray(pixels), picture.facts)
 
 
 class JPEG(A.ImageCompression):  # type: ignore[misc]  # it ships no types that mypy follows

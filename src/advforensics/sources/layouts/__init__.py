@@ -1,0 +1,1 @@
+"""Data sets of the field, by the names they give their files."""

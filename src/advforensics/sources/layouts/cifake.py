@@ -1,0 +1,29 @@
+"""CIFAKE: CIFAR-10 against latent diffusion."""
+
+from pathlib import PurePosixPath
+
+from advforensics.sources.base import Belonging
+from advforensics.sources.layouts.base import Layout
+
+_ANSWERS = {"real": "real", "fake": "generated"}
+
+
+class Cifake(Layout):
+    """CIFAKE, 60,000 real and 60,000 generated pictures of 32x32 pixels (Bird & Lotfi, arXiv 2303.14126; MIT licence).
+
+    The tree::
+
+        train/REAL/...               50,000
+        train/FAKE/...               50,000
+        test/REAL/0816.jpg           10,000
+        test/FAKE/104 (6).jpg        10,000
+
+    The number in brackets is the class of CIFAR-10, of which the first has none. The test folder is the test split.
+    """
+
+    def place(self, path: PurePosixPath) -> Belonging | str:
+        """Return the class by the inner folder, the split by the outer one."""
+        match [part.lower() for part in path.parts]:
+            case [*_, ("train" | "test") as split, ("real" | "fake") as kind, _]:
+                return Belonging(_ANSWERS[kind], split=split)
+        return "not in train or test, REAL or FAKE"

@@ -1,0 +1,31 @@
+"""GenImage: eight generators trained on ImageNet."""
+
+from pathlib import PurePosixPath
+
+from advforensics.sources.base import Belonging
+from advforensics.sources.layouts.base import Layout
+
+_ANSWERS = {"nature": "real", "ai": "generated"}
+_SPLITS = {"train": "train", "val": "test"}
+
+
+class Genimage(Layout):
+    """GenImage (Zhu et al., arXiv 2306.08571; CC BY-NC-SA 4.0): 1.3 million generated, 1.3 million real pictures.
+
+    The tree::
+
+        Midjourney/imagenet_midjourney/train/ai/...
+        Midjourney/imagenet_midjourney/train/nature/...
+        Midjourney/imagenet_midjourney/val/{ai,nature}/...
+        BigGAN/imagenet_ai_0419_biggan/...
+
+    with or without the inner folder. Its ``val`` is what is tested on. Compression and size tell the generated from the
+    real (Grommelt et al., arXiv 2403.17608): the leak audit will say so, and ``task.harmonise`` takes it away.
+    """
+
+    def place(self, path: PurePosixPath) -> Belonging | str:
+        """Return the class by the innermost folder, the split by the one around it."""
+        match path.parts:
+            case [*_, ("train" | "val") as split, ("ai" | "nature") as kind, _]:
+                return Belonging(_ANSWERS[kind], split=_SPLITS[split])
+        return "not in train or val, ai or nature"

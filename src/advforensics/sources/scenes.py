@@ -1,0 +1,134 @@
+"""What simulated cameras are pointed at: scenes by number, as light."""
+
+from abc import ABC, abstractmethod
+
+import cv2
+import numpy as np
+
+from advforensics.sources.base import Rejection
+from advforensics.sources.camera import Field
+from advforensics.sources.photos import Photos
+from advforensics.sources.scene import render
+
+SMALLEST = 96  # pixels along a side: below, a scene has no room for its things
+STREAM = 0  # of random numbers
+
+
+class Scenes(ABC):
+    """Scenes in an order that depends on nothing but themselves.
+
+    Args:
+        height: Samples from top to bottom, even.
+        width: Samples from left to right, even.
+
+    Raises:
+        ValueError: If a side is odd or too small.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        if min(height, width) < SMALLEST or height % 2 or width % 2:
+            raise ValueError(
+                f"source.scenes.height={height} and source.scenes.width={width} must be even and at least {SMALLEST}"
+            )
+        self.height, self.width = height, width
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What scenes that are the same have in common, and others do not."""
+
+    @abstractmethod
+    def light(self, index: int) -> Field | Rejection:
+        """Return radiance of scene ``index``, linear, ``(height, width, 3)``, RGB, geometric mean 1; or why not."""
+
+
+class SimulatedScenes(Scenes):
+    """Scenes that are drawn; see :mod:`.scene`.
+
+    Args:
+        number: How many.
+        height: Samples from top to bottom, even.
+        width: Samples from left to right, even.
+        seed: Of all of them, 0 or more. Scene ``i`` depends on ``(seed, i)`` and the size alone.
+
+    Raises:
+        ValueError: If there is none, or a side is odd or too small.
+    """
+
+    def __init__(self, number: int, height: int, width: int, seed: int) -> None:
+        super().__init__(height, width)
+        if number < 1:
+            raise ValueError(f"source.scenes.number={number} must be 1 or more")
+        self.number, self.seed = number, seed
+
+    def __len__(self) -> int:
+        return self.number
+
+    @property
+    def identity(self) -> str:
+        """All settings."""
+        return repr(vars(self))
+
+    def light(self, index: int) -> Field:
+        """Return radiance of scene ``index``."""
+        return render(np.random.default_rng([self.seed, index, STREAM]), self.height, self.width)
+
+
+class PhotographedScenes(Scenes):
+    """Your own photographs as scenes: shrunk until nothing is left of the camera that took them, and made light again.
+
+    Each is averaged over blocks of at least two by two pixels, as large as leave ``height`` and ``width``, and its
+    middle is taken. The curve of sRGB (IEC 61966-2-1) is undone; what was clipped stays clipped.
+
+    Args:
+        folder: Where the photographs are.
+        height: Samples from top to bottom, even.
+        width: Samples from left to right, even.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or holds no file.
+        ValueError: If a side is odd or too small.
+    """
+
+    def __init__(self, folder: str, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.photos = Photos(folder, 2 * min(height, width))
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @property
+    def identity(self) -> str:
+        """The files and the size."""
+        return f"{self.photos.identity} {self.height} {self.width}"
+
+    def light(self, index: int) -> Field | Rejection:
+        """Return radiance of photograph ``index``, or why it cannot be used."""
+        picture = self.photos.read(index)
+        if isinstance(picture, Rejection):
+            return picture
+        pixels = picture.pixels if picture.pixels.shape[1] >= picture.pixels.shape[0] else np.rot90(picture.pixels)
+        rows, columns = pixels.shape[:2]
+        block = min(rows // self.height, columns // self.width)
+        if block < 2:
+            return Rejection(
+                picture.name, f"{columns} x {rows} pixels, a scene needs twice {self.width} x {self.height}"
+            )
+        rows, columns = rows // block, columns // block
+        display = np.asarray(pixels[: rows * block, : columns * block] / np.float32(255), np.float32)
+        linear = cv2.resize(to_linear(display), (columns, rows), interpolation=cv2.INTER_AREA)
+        top, left = (rows - self.height) // 2, (columns - self.width) // 2
+        scene = linear[top : top + self.height, left : left + self.width] + 1e-3  # no light at all is no radiance
+        return np.asarray(scene / np.exp(np.log(scene).mean()), np.float32)
+
+
+def to_linear(display: Field) -> Field:
+    """Undo sRGB's curve: display values in [0, 1] to linear light in [0, 1], any shape."""
+    return np.asarray(
+        np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4),
+        np.float32,
+    )
