@@ -1,4 +1,5 @@
-# make run     the main job: dvc repro, on simulated photographs, or on PHOTOS=/path/to/photos
+# make run     the main job: dvc repro, on simulated photographs, or on PHOTOS=/path/to/photos; another question by
+#              PREPARE="experiment=camera"
 # make test    the whole test suite
 # make lint    ruff and mypy --strict
 # make dashboard   MLflow on http://127.0.0.1:5000
@@ -14,7 +15,7 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: run test lint dashboard benchmark-sweep benchmark-training
 
 run: $(INSTALLED)
-	@python -m advforensics.pipeline $(if $(PHOTOS),"$(PHOTOS)")
+	@python -m advforensics.pipeline $(if $(PHOTOS),--photos="$(PHOTOS)") $(if $(PREPARE),--prepare="$(PREPARE)")
 	@dvc repro
 	@python -m advforensics.pipeline --say
 

@@ -25,7 +25,9 @@ def certifying(composed: Compose, store: Path) -> Compose:
     detector = build_detector(config, toy_task().classes, (1, 32, 32))
     Path("one").mkdir()
     path = Path("one/checkpoint.pt")
-    save_checkpoint(path, detector, config=config, classes=toy_task().classes, shape=(1, 32, 32), commit="abc")
+    save_checkpoint(
+        path, detector, config=config, task="manipulation", classes=toy_task().classes, shape=(1, 32, 32), commit="abc"
+    )
 
     def of(*overrides: str) -> DictConfig:
         return composed("certify", f"checkpoint={path}", f"store={store}", *OPTIONS, *overrides)

@@ -31,7 +31,8 @@ MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost
 MISSING["distillation"] = ["defense.module.teacher=null"]
 MISSING |= {name: ["target.path=file"] for name in ("exported", "onnx", "torchscript")}
 MISSING |= {
-    "module": ["target.path=file", "target.module._target_=torch.nn.Flatten"],
+    "target=module": ["target.path=file", "target.module._target_=torch.nn.Flatten"],
+    "detector=module": ["detector.model.network._target_=torch.nn.Flatten"],
     "callable": ["target.function._target_=math.sqrt"],
 }
 # Which command has a group, and where.
@@ -76,7 +77,8 @@ def assert_callable(config: DictConfig) -> None:
 
 def option(composed: Compose, group: str, name: str) -> DictConfig:
     command, mount = MOUNTED[group]
-    return composed(command, *REQUIRED[command], f"{mount}={name}", *MISSING.get(name, []))
+    missing = MISSING.get(f"{group}={name}", MISSING.get(name, []))
+    return composed(command, *REQUIRED[command], f"{mount}={name}", *missing)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -34,6 +34,19 @@ def test_a_folder_with_any_name_reaches_the_source(name: str, composed: Compose,
     assert set(str(found["name"])) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
+@pytest.mark.parametrize("experiment", ["camera", "recapture"])
+def test_another_question_is_prepared_as_it_is_told(experiment: str, composed: Compose, tmp_path: Path) -> None:
+    found = settings(None, f"experiment={experiment}")
+    assert found["name"] == experiment
+    config = composed("prepare", *shlex.split(str(found["source"])))
+    assert config.task.name == experiment
+    found = settings(str(tmp_path), f"experiment={experiment} source=folders 'source.layout.answers={{a: b}}'")
+    config = composed("prepare", *shlex.split(str(found["source"])))
+    assert (config.source.folder, config.source.layout.answers) == (str(tmp_path), {"a": "b"})
+    assert config.patches.short_side is None
+    assert found["name"] == f"{experiment}-{tmp_path.name}"
+
+
 def test_without_a_folder_it_is_the_simulator(composed: Compose) -> None:
     config = composed("prepare", *shlex.split(str(settings(None)["source"])))
     assert config.source._target_ == "advforensics.sources.simulator.Simulator"

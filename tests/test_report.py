@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12) ->
     rows = sample_table(photographs, attacks=attacks, defenses=[defense], seeds=[seed], domains=("float", "8bit"))
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": seed, "checkpoint": f"{defense}{seed}".rjust(64, "0")}
     (folder / "sweep").mkdir(parents=True)
-    write_samples(folder / "sweep" / "samples.parquet", rows.drop(columns=FACTS), facts, CLASSES)
+    write_samples(folder / "sweep" / "samples.parquet", rows.drop(columns=FACTS), facts, CLASSES, True)
     Figure().savefig(folder / "sweep" / "gallery.png")
     alarm_table().to_csv(folder / "sweep" / "alarms.csv", index=False)
     cost_table(rows).to_csv(folder / "sweep" / "costs.csv", index=False)
@@ -38,6 +39,11 @@ def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12) ->
     pd.DataFrame(course).to_csv(folder / "training.csv", index=False)
     costs = {"train_seconds": 12.0, "train_forward_images": 3000.0, "train_backward_images": 2000.0}
     (folder / "metrics.json").write_text(json.dumps(costs))
+    found = {"balanced_accuracy": 0.34, "low": 0.3, "high": 0.39, "leak": False}
+    (folder / "sweep" / "data").mkdir()
+    (folder / "sweep" / "data" / "audit.json").write_text(
+        json.dumps({"chance": 1 / 3, "clues": {"brightness": found}, "warnings": []})
+    )
 
 
 @pytest.fixture
@@ -103,6 +109,41 @@ def test_the_page_says_it_all_by_itself_and_figures_and_tables_are_files_too(run
 
 
 @pytest.mark.usefixtures("sketched")
+def test_what_speaks_against_the_data_is_said_first(runs: Path, composed: Compose) -> None:
+    for folder in runs.iterdir():
+        path = folder / "sweep" / "data" / "audit.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["format alone tells the class"]}))
+    finding = report(composed("report", f"runs={runs}", "resamples=20"))
+    assert finding.splitlines()[0] == "WARNING: the data: format alone tells the class."
+    page = " ".join((runs / "report" / "report.html").read_text().split())
+    assert "<td>brightness</td><td>34.0% [30.0, 39.0]</td><td>33.3</td><td>no</td>" in page
+
+
+@pytest.mark.usefixtures("sketched")
+def test_whole_pictures_have_a_table_of_their_own(runs: Path, composed: Compose) -> None:
+    plain = report(composed("report", f"runs={runs}", "resamples=20"))
+    assert "Whole pictures" not in (runs / "report" / "report.html").read_text()
+    for folder in runs.glob("*-1"):
+        (folder / "pictures").mkdir()
+        shutil.copy(folder / "sweep" / "samples.parquet", folder / "pictures")
+    assert report(composed("report", f"runs={runs}", "resamples=20")) == plain
+    assert "Whole pictures" in (runs / "report" / "report.html").read_text()
+    assert (runs / "report" / "pictures.csv").read_text() == (runs / "report" / "curves.csv").read_text()
+
+
+@pytest.mark.usefixtures("sketched")
+def test_where_no_class_is_the_null_nothing_passes_for_it(runs: Path, composed: Compose) -> None:
+    for path in runs.glob("*/sweep/samples.parquet"):
+        samples = read_samples(path)
+        facts = {name: str(samples[name].iloc[0]) for name in FACTS} | {"seed": 1}
+        write_samples(path, samples.drop(columns=FACTS), facts, CLASSES, False)
+    finding = report(composed("report", f"runs={runs}", "resamples=20"))
+    assert "pass as" not in finding
+    assert "passes as" not in (runs / "report" / "report.html").read_text()
+    assert "passes_as_pristine" not in (runs / "report" / "curves.csv").read_text()
+
+
+@pytest.mark.usefixtures("sketched")
 def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose) -> None:
     finding = report(composed("report", f"runs={runs}", "eps_levels=0.5", "resamples=50"))
     samples = pd.concat([read_samples(path) for path in sorted(runs.glob("*/sweep/samples.parquet"))])
@@ -135,7 +176,7 @@ def test_a_collapsed_detector_is_called_so(runs: Path, composed: Compose) -> Non
     rows = read_samples(path)
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": 1}
     rows = rows.drop(columns=FACTS).assign(predicted=1, correct=rows["label"] == 1)
-    write_samples(path, rows, facts, CLASSES)
+    write_samples(path, rows, facts, CLASSES, True)
     finding = report(composed("report", f"runs={runs}", "resamples=50"))
     assert "COLLAPSED: it gives one answer to 100%" in finding
     assert finding.count("COLLAPSED") == 1

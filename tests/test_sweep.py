@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from omegaconf import DictConfig
 from toys import TINY_DETECTOR, Compose, only, toy_task
 
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
-from advforensics.data import PatchStore
+from advforensics.data import PatchDataset, PatchStore
 from advforensics.robustness.journal import Journal, Outcome
 from advforensics.robustness.samples import read_samples
 from advforensics.sweep import select, sweep
@@ -31,8 +32,9 @@ def checkpoint(composed: Compose, name: str, classes: tuple[str, ...], shape: tu
     folder = Path(name)
     folder.mkdir()
     detector = build_detector(config, classes, shape)
-    save_checkpoint(folder / "checkpoint.pt", detector, config=config, classes=classes, shape=shape, commit="abc")
-    return folder / "checkpoint.pt"
+    path = folder / "checkpoint.pt"
+    save_checkpoint(path, detector, config=config, task="manipulation", classes=classes, shape=shape, commit="abc")
+    return path
 
 
 @pytest.fixture
@@ -68,8 +70,37 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
         assert metrics[name] == pytest.approx(row["correct"])
     assert json.loads(Path("one/sweep/metrics.json").read_text()) == metrics
     assert len(pd.read_csv("one/sweep/curves.csv")) > 0
-    kinds = {path.suffix for path in Path("one/sweep").iterdir()}
+    kinds = {path.suffix for path in Path("one/sweep").iterdir() if path.is_file()}
     assert kinds == {".parquet", ".csv", ".json", ".png", ".svg"}
+    audit = Path("one/sweep/data/audit.json")
+    assert audit.read_text() == (store / "audit.json").read_text()
+
+
+def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose, store: Path) -> None:
+    opened = PatchStore(store)
+    manifest = opened.manifest("test")
+    together = int(manifest.groupby(["content", "class"]).size().min())
+    assert together > 1
+    sweep(sweeping(f"patches_per_picture={together}", *only("fgsm")))
+    rows = table("one/pictures")
+    clean = (
+        rows[(rows["eps_levels"] == 0) & (rows["domain"] == "float")]
+        .drop_duplicates("sample_id")
+        .set_index("sample_id")
+    )
+    detector = load_checkpoint("one/checkpoint.pt").detector
+    dataset = PatchDataset(opened, "test")
+    for _, patches in manifest.groupby(["content", "class"]):
+        with torch.no_grad():
+            said = detector(dataset[patches.index[:together].to_numpy()][0]).mean(dim=0)
+        assert clean.loc[patches["patch_id"].iloc[0], "predicted"] == int(said.argmax())
+        assert clean.loc[patches["patch_id"].iloc[0], "group"] == patches["group"].iloc[0]
+    assert (rows.loc[rows["domain"] == "float", "linf_levels"] <= rows["eps_levels"].max() + 1e-3).all()
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
+    assert f"{together} patches a picture" in run.info.run_name
+    with pytest.raises(ValueError, match="patches_per_picture=1000"):
+        sweep(sweeping("patches_per_picture=1000", *only("fgsm")))
 
 
 def test_the_run_has_curves_over_epsilon(sweeping: Compose) -> None:

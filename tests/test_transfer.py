@@ -37,7 +37,9 @@ def trying(composed: Compose, store: Path) -> Compose:
             torch.manual_seed(seed)
             detector = build_detector(config, classes, (1, 32, 32))
         path = folder / "checkpoint.pt"
-        save_checkpoint(path, detector, config=config, classes=classes, shape=(1, 32, 32), commit="abc")
+        save_checkpoint(
+            path, detector, config=config, task="manipulation", classes=classes, shape=(1, 32, 32), commit="abc"
+        )
 
     def of(*overrides: str) -> DictConfig:
         small = ("images=9", "eps_levels=[0.5,4]", "attack.build.steps=2", "folder=out")

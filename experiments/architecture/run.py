@@ -16,7 +16,8 @@ PARTS = {  # one part changed at a time
     "without a front end": ["detector=plain", f"detector/trunk@{TRUNK}=deep"],
 }
 FUSION = ["defense=adversarial_fusion", "defense.module.eps_levels=0.75"]
+NAME = "detector.name=deep"  # of all: a report compares trainings of one detector
 
 if __name__ == "__main__":
-    detectors = {name.replace(" ", "_"): [*FUSION, *COMMON, *overrides] for name, overrides in PARTS.items()}
+    detectors = {name.replace(" ", "_"): [*FUSION, *COMMON, *overrides, NAME] for name, overrides in PARTS.items()}
     compare(Path(__file__).parent, detectors, SWEEP, about="Which part of the detector makes it robust?")

@@ -1,7 +1,7 @@
 """Pictures to train on while the clock runs: random grey levels, in a real patch store."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +23,40 @@ class Noise(Source):
     """
 
     def __init__(self, photographs: int) -> None:
-        self.rejected = []
         self._photographs = photographs
 
-    def __iter__(self) -> Iterator[Picture]:
-        """Yield the photographs."""
-        for number in range(self._photographs):
-            pixels = np.random.default_rng(number).integers(256, size=(SIDE, SIDE, 3), dtype=np.uint8)
-            yield Picture(f"noise-{number}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
+    def read(self, index: int) -> Picture:
+        """Return a photograph."""
+        pixels = np.random.default_rng(index).integers(256, size=(SIDE, SIDE, 3), dtype=np.uint8)
+        return Picture(f"noise-{index}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
 
     def __len__(self) -> int:
         """Return how many there are."""
         return self._photographs
+
+    @property
+    def identity(self) -> str:
+        """Nothing else tells two of them apart."""
+        return f"noise {self._photographs}"
 
 
 class Labels(Task):
     """As many classes as a training of this project has; the pictures are the same in each."""
 
     name = "labels"
+    null_first = True
+    harmonise = False
+    least_scenes = 0
     classes = tuple(f"class {label}" for label in range(CLASSES))
+
+    def classes_of(self, answers: Set[str]) -> tuple[str, ...]:
+        """Return all classes."""
+        return self.classes
 
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
         """Yield the picture once for each class."""
-        for label, name in enumerate(self.classes):
-            yield Version(label, name, {}, picture.pixels)
+        for name in self.classes:
+            yield Version(name, name, {}, picture.pixels, {})
 
 
 def noise_store(folder: Path, patch: int) -> None:
@@ -67,4 +77,4 @@ def noise_store(folder: Path, patch: int) -> None:
         min_photographs=1,
         seed=0,
     )
-    build(Noise(16), Labels(), cutter, folder)
+    build(Noise(16), Labels(), cutter, folder, "")

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from advforensics.detectors.detector import Detector
+from advforensics.detectors.module import Adapted
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def save_checkpoint(
     detector: nn.Module,
     *,
     config: DictConfig,
+    task: str,
     classes: tuple[str, ...],
     shape: tuple[int, ...],
     commit: str,
@@ -67,6 +68,7 @@ def save_checkpoint(
     content = {
         "state_dict": detector.state_dict(),
         "config": OmegaConf.to_yaml(config, resolve=True),
+        "task": task,
         "classes": list(classes),
         "shape": list(shape),
         "commit": commit,
@@ -91,7 +93,7 @@ def load_checkpoint(path: str | Path) -> Trained:
     if not zipfile.is_zipfile(path):
         raise ValueError(refused)
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or not {"state_dict", "config", "classes", "shape"} <= content.keys():
+    if not isinstance(content, dict) or not {"state_dict", "config", "task", "classes", "shape"} <= content.keys():
         raise ValueError(refused)
     config = OmegaConf.create(content["config"])
     assert isinstance(config, DictConfig)
@@ -104,16 +106,22 @@ def load_checkpoint(path: str | Path) -> Trained:
         shape=shape,
         sha256=sha256(path),
         commit=content["commit"],
-        task=config.task.name,
+        task=content["task"],
         name=config.detector.name,
         defense=config.defense.name,
         seed=config.seed,
     )
 
 
-def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> Detector:
-    """Return the network that ``config.detector.model`` describes, for patches of ``shape`` and these classes."""
-    detector: Detector = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
+def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> nn.Module:
+    """Return the network that ``config.detector.model`` describes, for patches of ``shape`` and these classes.
+
+    Raises:
+        ValueError: If it is somebody's network, and gives no logits for such patches.
+    """
+    detector: nn.Module = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
+    if isinstance(detector, Adapted):
+        detector.check(classes, shape)
     return detector
 
 

@@ -54,12 +54,23 @@ def warnings(fired: Mapping[str, Sequence[str]]) -> Iterator[str]:
             yield f"WARNING: do not trust the curve of {defense} before its alarms are cleared: {alarms}."
 
 
-def descriptions(table: pd.DataFrame, eps_levels: float) -> Iterator[str]:
+def doubts(audit: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning for everything that speaks against the data.
+
+    Args:
+        audit: The content of ``audit.json``.
+    """
+    for warning in audit["warnings"]:
+        yield f"WARNING: the data: {warning}."
+
+
+def descriptions(table: pd.DataFrame, eps_levels: float, null: str | None) -> Iterator[str]:
     """Yield what an attack leaves of each defense.
 
     Args:
         table: From :func:`~advforensics.robustness.curves.curves`.
         eps_levels: Radius in levels.
+        null: The class that means that nothing is wrong with a picture, ``None`` where there is none.
 
     Raises:
         ValueError: If that radius was not swept in float L∞.
@@ -67,14 +78,15 @@ def descriptions(table: pd.DataFrame, eps_levels: float) -> Iterator[str]:
     for defense in table["defense"].unique():
         at = {"defense": defense, "norm": "linf", "domain": "float", "attack": WORST}
         clean, robust = (point(table, metric="accuracy", eps_levels=eps, **at) for eps in (0.0, eps_levels))
-        passes = point(table, metric="passes_as_pristine", eps_levels=eps_levels, **at)
         share = point(table, metric="clean_prediction_share", **at)
         text = (
             f"{defense}: {percent(clean)} right on clean pictures, {percent(robust)} when no pixel is changed by more"
             f" than {radius(eps_levels)}"
         )
-        if not np.isnan(passes.estimate):
-            text += f"; {percent(passes)} of the pictures that are not pristine can then be made to pass as pristine"
+        if null is not None:
+            passes = point(table, metric="passes_as_pristine", eps_levels=eps_levels, **at)
+            if not np.isnan(passes.estimate):
+                text += f"; {percent(passes)} of the pictures that are not {null} can then be made to pass as {null}"
         if share.estimate > 2 / 3:  # balanced classes give each answer its share
             text += f"; COLLAPSED: it gives one answer to {100 * share.estimate:.0f}% of clean pictures"
         yield text + "."

@@ -29,6 +29,8 @@ CAPTIONS = {
     "confusion": "Clean confusions.",
     "costs": "What the sweep cost.",
     "training": "The course of training.",
+    "classes": "What the classes look like.",
+    "spectra": "Mean power spectra of the classes, and what tells them from one another.",
 }
 
 
@@ -46,7 +48,8 @@ def render(
 
     Args:
         finding: Sentences.
-        tables: Of text, by name: ``accuracies``, ``trust``, ``medians``, and ``pairs`` if there are several defenses.
+        tables: Of text, by name: ``accuracies``, ``trust``, ``medians``, ``leaks``, ``pairs`` if there are several
+            defenses, ``pictures`` if whole pictures were judged.
         figures: SVG files by figure name, in the order of the page.
         detectors: What trainings and sweeps have left.
         samples: The sample tables, for their run facts.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from advforensics import figures, style, summaries
-from advforensics.findings import descriptions, statement, warnings
+from advforensics.findings import descriptions, doubts, statement, warnings
 from advforensics.page import render
 from advforensics.robustness.brackets import brackets
 from advforensics.robustness.comparisons import Point, comparisons
@@ -52,6 +52,7 @@ def report(cfg: DictConfig) -> str:
         )
     samples = read_samples(*paths)
     classes = samples.attrs["classes"]
+    null = classes[0] if samples.attrs["null_first"] else None
     detectors = [_detector(path) for path in paths]
     order = list(style.styles(samples["defense"].unique()))
     detectors.sort(key=lambda detector: (order.index(detector.defense), detector.seed))
@@ -59,7 +60,8 @@ def report(cfg: DictConfig) -> str:
 
     table = _ordered(curves(samples, resamples=cfg.resamples), order)
     summary = _ordered(radii(samples, cfg.area_levels, resamples=cfg.resamples), order)
-    finding = [*warnings(fired), *descriptions(table, cfg.eps_levels)]
+    audit = detectors[0].audit()
+    finding = [*warnings(fired), *(doubts(audit) if audit else ()), *descriptions(table, cfg.eps_levels, null)]
     tables = {"curves": table, "radii": summary, "robust_accuracy": _plottable(table)}
     if len(order) > 1:
         compared = comparisons(samples, _points(table, cfg.eps_levels))
@@ -80,15 +82,21 @@ def report(cfg: DictConfig) -> str:
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
     numbers = {
         "accuracies": summaries.accuracies(table),
-        "trust": summaries.trust(table, summary, detectors, cfg.eps_levels),
+        "trust": summaries.trust(table, summary, detectors, cfg.eps_levels, null),
         "medians": summaries.medians(summary, classes),
     }
+    if audit:
+        numbers["leaks"] = summaries.leaks(audit)
+    if whole := [path for detector in detectors if (path := detector.pictures()) is not None]:
+        tables["pictures"] = _ordered(curves(read_samples(*whole), resamples=cfg.resamples), order)
+        tables["pictures"].to_csv(folder / "pictures.csv", index=False)
+        numbers["pictures"] = summaries.accuracies(tables["pictures"])
     if "comparisons" in tables:
         numbers["pairs"] = summaries.pairs(tables["comparisons"])
     page = render(
         finding=finding,
         tables=numbers,
-        figures={name: folder / "figures" / f"{name}.svg" for name in drawn},
+        figures={name: folder / "figures" / f"{name}.svg" for name in drawn} | detectors[0].drawn(),
         detectors=detectors,
         samples=samples,
         runs=runs,

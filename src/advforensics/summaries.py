@@ -66,7 +66,28 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trust(table: pd.DataFrame, radii: pd.DataFrame, detectors: Sequence[Swept], eps_levels: float) -> pd.DataFrame:
+def leaks(audit: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per clue, what it gives away as text with its interval.
+
+    Args:
+        audit: The content of ``audit.json``.
+    """
+    columns = ["clue", "balanced accuracy", "chance", "leak"]
+    rows = [
+        {
+            "clue": clue,
+            "balanced accuracy": percent(pd.Series({"estimate": score["balanced_accuracy"], **score})),
+            "chance": f"{100 * audit['chance']:.1f}",
+            "leak": "yes" if score["leak"] else "no",
+        }
+        for clue, score in audit["clues"].items()
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def trust(
+    table: pd.DataFrame, radii: pd.DataFrame, detectors: Sequence[Swept], eps_levels: float, null: str | None
+) -> pd.DataFrame:
     """Return one row per defense: the curve in a number or two, what passes as pristine, and what it all cost, as text.
 
     Args:
@@ -74,13 +95,17 @@ def trust(table: pd.DataFrame, radii: pd.DataFrame, detectors: Sequence[Swept], 
         radii: From :func:`~advforensics.robustness.radii.radii`.
         detectors: What trainings and sweeps have left.
         eps_levels: Radius in levels.
+        null: The class that means that nothing is wrong with a picture, ``None`` where there is none.
     """
     rows = []
     for defense in table["defense"].unique():
         own = [detector for detector in detectors if detector.defense == defense]
         at = {"defense": defense, "norm": "linf", "domain": "float"}
         area, median = _area(radii, defense), point(radii, metric="median_radius_levels", label=ALL, **at)
-        passes = point(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **at)
+        passes = {}
+        if null is not None:
+            share = point(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **at)
+            passes = {f"passes as {null}, ε {eps_levels:g}": percent(share)}
         training = pd.DataFrame([detector.training for detector in own]).mean(numeric_only=True)
         sweep = pd.concat([detector.costs() for detector in own])[["seconds", "forward", "backward"]].sum() / len(own)
         rows.append(
@@ -88,7 +113,7 @@ def trust(table: pd.DataFrame, radii: pd.DataFrame, detectors: Sequence[Swept], 
                 "defense": defense,
                 f"area under the curve, ε 0 to {area.range_levels:g}": percent(area),
                 "median radius, levels": _levels(median),
-                f"passes as pristine, ε {eps_levels:g}": percent(passes),
+                **passes,
                 "training": _cost(*training[["train_seconds", "train_forward_images", "train_backward_images"]]),
                 "sweep": _cost(*sweep),
             }

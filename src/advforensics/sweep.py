@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from advforensics.attacks.tools import sample_rows
 from advforensics.checkpoint import Trained
 from advforensics.data import PatchDataset, PatchStore, Targets
+from advforensics.detectors.pooled import Pooled
 from advforensics.examples import draw
 from advforensics.figures import cascade, save
 from advforensics.robustness import alarms
@@ -34,9 +36,12 @@ PROBED = 32  # images that a black box is probed with
 def sweep(cfg: DictConfig) -> dict[str, float]:
     """Run the sweep that ``conf/sweep.yaml`` describes, and add it to the detector's MLflow run.
 
-    Writes ``samples.parquet``, ``costs.csv``, ``alarms.csv``, ``curves.csv``, ``metrics.json`` and a gallery into
-    ``cfg.folder``, by default ``sweep/`` beside the checkpoint. What each batch gave is kept there until the end; a
-    sweep that was killed goes on with the batch it was at, and ends with the same table.
+    With several ``patches_per_picture`` what is attacked, and judged, is a picture's verdict: the mean of its patches'
+    logits.
+
+    Writes ``samples.parquet``, ``costs.csv``, ``alarms.csv``, ``curves.csv``, ``metrics.json``, ``data/`` and a gallery
+    into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. What each batch gave is kept
+    there until the end; a sweep that was killed goes on with the batch it was at, and ends with the same table.
 
     Args:
         cfg: The composed config.
@@ -48,11 +53,14 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         ValueError: If the store's patches or classes are not the detector's, no attack is given, or two bear the
             same name.
     """
-    folder = Path(cfg.folder) if cfg.folder else beside(cfg.target) / "sweep"
+    kind = "sweep" if cfg.patches_per_picture == 1 else "pictures"
+    folder = Path(cfg.folder) if cfg.folder else beside(cfg.target) / kind
     folder.mkdir(parents=True, exist_ok=True)
     store = PatchStore(cfg.store)
     trained = load(cfg.target, store)
-    targets = select(store, trained, cfg.split, cfg.images)
+    targets = select(store, trained, cfg.split, cfg.images, cfg.patches_per_picture)
+    if cfg.patches_per_picture > 1:
+        trained = pooled(trained, cfg.patches_per_picture)
     cfg = cfg.copy()
     cfg.folder = str(folder)  # where domains write their files
     facts = trained.facts()
@@ -63,7 +71,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
             trained.detector,
             targets,
             eps_levels=cfg.eps_levels,
-            batch_size=cfg.batch_size,
+            batch_size=max(1, cfg.batch_size // cfg.patches_per_picture),
             seed=cfg.seed,
             journal=Journal(unfinished),
         )
@@ -72,7 +80,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         rows = [part.rows for part in swept]
         if cfg.ensemble.get("tools"):
             rows.append(sample_rows(instantiate(cfg.ensemble.tools).run(trained.detector, targets), cfg.eps_levels))
-        write_samples(path, pd.concat(rows, ignore_index=True), facts, trained.classes)
+        write_samples(path, pd.concat(rows, ignore_index=True), facts, trained.classes, store.facts["null_first"])
         samples = read_samples(path)
         verdict = alarms.from_samples(samples)
         verdict += _probed(trained, targets, cfg)
@@ -80,6 +88,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         run.tags(**alarms.tags(verdict))
         table = curves(samples)
         table.to_csv(folder / "curves.csv", index=False)
+        _describe(store, folder / "data")
         costs = pd.concat([part.costs for part in swept], ignore_index=True)
         costs = costs.groupby(["norm", "domain", "attack", "eps_levels"], as_index=False, sort=False).sum()
         costs.to_csv(folder / "costs.csv", index=False)
@@ -98,7 +107,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def select(store: PatchStore, trained: Trained, split: str, images: int | None) -> Targets:
+def select(store: PatchStore, trained: Trained, split: str, images: int | None, together: int = 1) -> Targets:
     """Return the patches to attack: the first of every photograph and class, then the second, and so on.
 
     Args:
@@ -106,9 +115,11 @@ def select(store: PatchStore, trained: Trained, split: str, images: int | None) 
         trained: The detector, whose classes and patch shape must be the store's.
         split: ``train``, ``val`` or ``test``.
         images: How many; ``None`` for all.
+        together: Patches of a picture, side by side, that make an image ``(C, H, together * W)``.
 
     Raises:
-        ValueError: If the detector was trained on other classes or another patch shape.
+        ValueError: If the detector was trained on other classes or another patch shape, or no picture has so many
+            patches.
     """
     if (store.classes, store.shape) != (trained.classes, trained.shape):
         raise ValueError(
@@ -116,14 +127,25 @@ def select(store: PatchStore, trained: Trained, split: str, images: int | None) 
             f" {store.classes} at {store.shape}; give the store it was trained on, or train on this one"
         )
     dataset = PatchDataset(store, split)
-    chosen = dataset.spread(images)
-    pictures, labels = dataset[chosen]
-    manifest = dataset.manifest
+    chosen = dataset.stacks(images, together)
+    pictures, labels = dataset[chosen.ravel()]
+    first = dataset.manifest.iloc[chosen[:, 0]]
     return Targets(
-        images=pictures,
-        labels=labels,
-        sample_ids=manifest["patch_id"].iloc[chosen].tolist(),
-        groups=manifest["group"].iloc[chosen].tolist(),
+        images=pictures.unflatten(0, (-1, together)).movedim(1, 3).flatten(3),
+        labels=labels[::together],
+        sample_ids=first["patch_id"].tolist(),
+        groups=first["group"].tolist(),
+    )
+
+
+def pooled(trained: Trained, patches: int) -> Trained:
+    """Return a detector as a judge of whole pictures: another one in tables and in MLflow."""
+    return replace(
+        trained,
+        detector=Pooled(trained.detector, patches),
+        shape=(*trained.shape[:2], patches * trained.shape[2]),
+        name=f"{trained.name}, {patches} patches a picture",
+        sha256=f"{trained.sha256} x {patches}",
     )
 
 
@@ -132,6 +154,14 @@ def _probed(trained: Trained, targets: Targets, cfg: DictConfig) -> list[Alarm]:
     if not trained.gradients:
         return forward_alarms(trained.detector, targets.images[:PROBED], len(trained.classes))
     return probe(trained.detector, targets.images, targets.labels, norm=cfg.ensemble.norms[0], seed=cfg.seed)
+
+
+def _describe(store: PatchStore, folder: Path) -> None:
+    """Put what is known of the data beside what was measured on it: a report need not have the store."""
+    folder.mkdir(exist_ok=True)
+    for path in (store.folder / "audit.json", *(store.folder / "figures").glob("*.svg")):
+        if path.is_file():  # stores of old have neither
+            shutil.copyfile(path, folder / path.name)
 
 
 def _metrics(table: pd.DataFrame, costs: pd.DataFrame) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,6 +40,20 @@ class Swept:
         """Return what its sweep says against itself; ``None`` if it was not asked."""
         path = self.folder / "sweep" / "alarms.csv"
         return alarms.read(path) if path.exists() else None
+
+    def audit(self) -> dict[str, Any] | None:
+        """Return what the leak audit has found in the pictures; ``None`` if it was not asked."""
+        path = self.folder / "sweep" / "data" / "audit.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def drawn(self) -> dict[str, Path]:
+        """Return figures of the pictures by name, SVG."""
+        return {path.stem: path for path in sorted((self.folder / "sweep" / "data").glob("*.svg"))}
+
+    def pictures(self) -> Path | None:
+        """Return the sample table of a sweep over whole pictures; ``None`` if there was none."""
+        path = self.folder / "pictures" / "samples.parquet"
+        return path if path.exists() else None
 
     def certificate(self) -> pd.DataFrame | None:
         """Return the radii up to which its answers are proven, by image; ``None`` if it was not certified."""

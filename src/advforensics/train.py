@@ -44,13 +44,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     data = PatchData(cfg.store, cfg.batch_size, instantiate(cfg.augment), cfg.seed, cfg.replays, cfg.workers)
     classes, shape = data.store.classes, data.store.shape
     # The run is named and opened before anything is seeded: MLflow draws names and ids from the same generators.
-    name = f"{cfg.task.name}-{cfg.detector.name}-{cfg.defense.name}-{cfg.seed}"
+    name = f"{data.store.facts['task']}-{cfg.detector.name}-{cfg.defense.name}-{cfg.seed}"
     with tracking.run(name, cfg, {"defense": cfg.defense.name, "seed": str(cfg.seed)}) as run:
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         # Deterministic algorithms also overwrite fresh memory, at a fifth of the time, against reads that torch's own
         # layers do not make.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch adds it late
-        run.dataset(data.store.folder, store_digest(data.store.folder), cfg.task.name)
+        run.dataset(data.store.folder, store_digest(data.store.folder), data.store.facts["task"])
         module: Baseline = instantiate(
             cfg.defense.module, detector=build_detector(cfg, classes, shape), classes=len(classes)
         )
@@ -73,7 +73,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
         metrics = {**scores, "epoch": int(kept["epoch"]), **kept[kept.index.str.startswith("val_")]}
         metrics |= {f"train_{name}": float(last_row[name]) for name in ("seconds", "forward_images", "backward_images")}
         digest = save_checkpoint(
-            folder / "checkpoint.pt", module.detector, config=cfg, classes=classes, shape=shape, commit=commit()
+            folder / "checkpoint.pt",
+            module.detector,
+            config=cfg,
+            task=data.store.facts["task"],
+            classes=classes,
+            shape=shape,
+            commit=commit(),
         )
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         (unfinished / "training.csv").replace(folder / "training.csv")

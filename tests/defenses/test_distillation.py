@@ -17,7 +17,13 @@ def teacher(composed: Compose, tmp_path: Path) -> Path:
     """Return a checkpoint of three classes."""
     config, classes, path = composed("train", "folder=.", *TINY_DETECTOR), ("a", "b", "c"), tmp_path / "teacher.pt"
     save_checkpoint(
-        path, build_detector(config, classes, (1, 32, 32)), config=config, classes=classes, shape=(1, 32, 32), commit=""
+        path,
+        build_detector(config, classes, (1, 32, 32)),
+        config=config,
+        task="manipulation",
+        classes=classes,
+        shape=(1, 32, 32),
+        commit="",
     )
     return path
 

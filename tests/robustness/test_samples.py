@@ -18,7 +18,7 @@ def rows() -> pd.DataFrame:
 
 def test_rows_facts_and_classes_come_back(tmp_path: Path) -> None:
     path = tmp_path / "samples.parquet"
-    write_samples(path, rows(), FACTS, ("none", "blür"))
+    write_samples(path, rows(), FACTS, ("none", "blür"), True)
     found = read_samples(path)
     assert found.attrs["classes"] == ["none", "blür"]
     assert all((found[name] == value).all() for name, value in FACTS.items())
@@ -30,9 +30,9 @@ def test_rows_facts_and_classes_come_back(tmp_path: Path) -> None:
 
 def test_tables_come_one_below_the_other_however_their_text_was_kept(tmp_path: Path) -> None:
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
-    write_samples(first, rows(), FACTS, ("none", "blur"))
+    write_samples(first, rows(), FACTS, ("none", "blur"), True)
     again = read_samples(first).drop(columns=list(FACTS)).assign(attack="mine")
-    write_samples(second, again, FACTS | {"defense": "mine"}, ("none", "blur"))
+    write_samples(second, again, FACTS | {"defense": "mine"}, ("none", "blur"), True)
     found = read_samples(first, second)
     assert len(found) == 2 * len(rows())
     assert found.groupby("defense")["attack"].unique().map(sorted).to_dict() == {

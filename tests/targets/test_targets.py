@@ -190,7 +190,13 @@ def test_a_checkpoint_of_ours_tells_its_own_facts(composed: Compose, opened: Pat
     training = composed("train", *TINY_DETECTOR, "folder=.", "seed=5")
     detector = build_detector(training, opened.classes, opened.shape)
     save_checkpoint(
-        Path("checkpoint.pt"), detector, config=training, classes=opened.classes, shape=opened.shape, commit="abc"
+        Path("checkpoint.pt"),
+        detector,
+        config=training,
+        task="manipulation",
+        classes=opened.classes,
+        shape=opened.shape,
+        commit="abc",
     )
     certify = composed("certify", "checkpoint=checkpoint.pt")
     trained = targets.load(certify.target, opened)

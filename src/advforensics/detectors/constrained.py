@@ -1,6 +1,7 @@
 """Constrained convolution: a front end that learns its own high-pass filters."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advforensics.detectors.filtering import filter2d
@@ -25,8 +26,6 @@ class ConstrainedConv(nn.Module):
         out_channels: ``channels * filters``, and ``channels`` more with the picture.
     """
 
-    centre: Tensor
-
     def __init__(self, channels: int, filters: int, size: int, picture: float = 0.0) -> None:
         super().__init__()
         if size % 2 == 0 or size < 3:
@@ -35,21 +34,24 @@ class ConstrainedConv(nn.Module):
         self.picture = picture
         self.out_channels = channels * (filters + (picture > 0))
         self.raw_weight = nn.Parameter(torch.randn(channels * filters, 1, size, size) / size)
-        centre = torch.zeros(1, 1, size, size)
-        centre[..., size // 2, size // 2] = 1
-        self.register_buffer("centre", centre, persistent=False)
+
+    @property
+    def centre(self) -> Tensor:
+        """One in the middle of a filter and zero around it, ``(1, 1, size, size)``."""
+        # No buffer: processes that train together could not share it if the network had no other one.
+        return F.pad(self.raw_weight.new_ones(1, 1, 1, 1), [self.raw_weight.shape[-1] // 2] * 4)
 
     @property
     def weight(self) -> Tensor:
         """The filters, ``(out_channels, 1, size, size)``, constraint met; the last of a channel may be the picture."""
-        around = self.raw_weight * (1 - self.centre)
+        centre = self.centre
+        around = self.raw_weight * (1 - centre)
         missing = 1 - around.sum(dim=(2, 3), keepdim=True)
-        around = around + (1 - self.centre) * missing / (self.centre.numel() - 1)
-        filters = around - self.centre
+        filters = around + (1 - centre) * missing / (centre.numel() - 1) - centre
         if self.picture == 0:
             return filters
         of_channel = filters.unflatten(0, (self.channels, -1))
-        picture = self.picture * self.centre.expand(self.channels, 1, *self.centre.shape[1:])
+        picture = self.picture * centre.expand(self.channels, 1, *centre.shape[1:])
         return torch.cat([of_channel, picture], dim=1).flatten(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:

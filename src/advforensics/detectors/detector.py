@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from advforensics.detectors.truncation import Truncation
-from advforensics.detectors.trunk import Trunk
 
 
 class Normalization(nn.Module):
@@ -45,7 +44,7 @@ class Detector(nn.Module):
         classes: int,
         front_end: Callable[..., nn.Module],
         truncation_levels: float | None,
-        trunk: Callable[..., Trunk],
+        trunk: Callable[..., nn.Module],
     ) -> None:
         super().__init__()
         if classes < 2:

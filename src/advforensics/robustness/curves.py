@@ -31,7 +31,8 @@ def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.Da
     - ``attack_success_rate``: share of the images classified right at epsilon 0 that are now wrong.
     - ``passes_as_pristine``: share of the images of other classes that are answered class 0, what a forger wants;
       under `WORST`, answered so after any attack. Attacks that take whatever class comes first may leave it lower than
-      a forger could make it. NaN when there are no such images.
+      a forger could make it. NaN when there are no such images. Only where class 0 means that nothing is wrong with
+      a picture, as is ``auroc``.
     - ``auroc``: class 0 against the rest, by ``score``; NaN when all images are on one side. Under `WORST` each
       image has the least favourable of its scores.
     - ``success_linf_levels``, ``success_rms_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion
@@ -58,6 +59,8 @@ def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.Da
     for defense, cube in cubes(samples).items():
         bootstrap = Bootstrap(cube.group, cube.seed, resamples=resamples, seed=seed)
         scores = [*_accuracies(cube, bootstrap), *_other_scores(cube, bootstrap)]
+        if samples.attrs.get("null_first", True):
+            scores += _detection_scores(cube, bootstrap)
         parts += [_tidy(cube, defense, score) for score in scores]
     return pd.concat(parts, ignore_index=True)
 
@@ -98,12 +101,7 @@ def _other_scores(cube: Cube, bootstrap: Bootstrap) -> list[Score]:
     everywhere, attacked = np.arange(len(cube.cells)), np.arange(cube.attacked)
     was_right = cube.correct[cube.clean]
     fallen = was_right & ~cube.correct
-    altered = np.broadcast_to(cube.label != 0, fallen.shape)
-    scores: list[Score] = [
-        ("attack_success_rate", everywhere, bootstrap.ratio(fallen, was_right)),
-        ("passes_as_pristine", everywhere, bootstrap.ratio(cube.pristine & altered, altered)),
-        ("auroc", everywhere, _auroc(cube, bootstrap)),
-    ]
+    scores: list[Score] = [("attack_success_rate", everywhere, bootstrap.ratio(fallen, was_right))]
     for name, values in cube.distortion.items():
         scores.append((f"success_{name}", attacked, bootstrap.ratio(values * fallen[attacked], fallen[attacked])))
     clean = np.unique(cube.clean[cube.attacked :])
@@ -113,6 +111,16 @@ def _other_scores(cube: Cube, bootstrap: Bootstrap) -> list[Score]:
             cell[rows] = np.bincount(predicted[rows]).argmax()
     scores.append(("clean_prediction_share", clean, bootstrap.mean(cube.predicted[clean] == favourite)))
     return scores
+
+
+def _detection_scores(cube: Cube, bootstrap: Bootstrap) -> list[Score]:
+    """Score what only a null class has."""
+    everywhere = np.arange(len(cube.cells))
+    altered = np.broadcast_to(cube.label != 0, cube.correct.shape)
+    return [
+        ("passes_as_pristine", everywhere, bootstrap.ratio(cube.pristine & altered, altered)),
+        ("auroc", everywhere, _auroc(cube, bootstrap)),
+    ]
 
 
 def _estimated(replicates: Replicates, per_seed: list[Floats]) -> Replicates:

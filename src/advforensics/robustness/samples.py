@@ -27,7 +27,9 @@ METADATA_KEY = b"advforensics"
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
-def write_samples(path: Path, rows: pd.DataFrame, facts: Mapping[str, Any], classes: Sequence[str]) -> None:
+def write_samples(
+    path: Path, rows: pd.DataFrame, facts: Mapping[str, Any], classes: Sequence[str], null_first: bool
+) -> None:
     """Write a sample table.
 
     Args:
@@ -35,11 +37,12 @@ def write_samples(path: Path, rows: pd.DataFrame, facts: Mapping[str, Any], clas
         rows: What :class:`~advforensics.robustness.engine.Engine` returns, for all attacks.
         facts: Run facts, added as constant columns: task, detector, defense, seed, checkpoint, commit.
         classes: Class names by label, kept in the table's metadata.
+        null_first: Whether the first class means that nothing is wrong with a picture, kept there too.
     """
     table = pa.Table.from_pandas(rows.assign(**facts), preserve_index=False)
     described = {
         **(table.schema.metadata or {}),
-        METADATA_KEY: json.dumps({"classes": list(classes), **facts}).encode(),
+        METADATA_KEY: json.dumps({"classes": list(classes), "null_first": null_first, **facts}).encode(),
     }
     unfinished = path.with_suffix(".unfinished")
     pq.write_table(table.replace_schema_metadata(described), unfinished)
@@ -47,7 +50,7 @@ def write_samples(path: Path, rows: pd.DataFrame, facts: Mapping[str, Any], clas
 
 
 def read_samples(*paths: Path) -> pd.DataFrame:
-    """Read sample tables, one below the other; the first one's class names come with them in ``.attrs["classes"]``.
+    """Read sample tables, one below the other; ``.attrs`` has ``classes`` and ``null_first`` of the first.
 
     Text is categorical, for millions of rows hold a few names only.
 
@@ -57,7 +60,8 @@ def read_samples(*paths: Path) -> pd.DataFrame:
     """
     tables = [_read(path) for path in paths]
     samples: pd.DataFrame = pa.concat_tables(tables, promote_options="default").unify_dictionaries().to_pandas()
-    samples.attrs["classes"] = json.loads(tables[0].schema.metadata[METADATA_KEY])["classes"]
+    told = json.loads(tables[0].schema.metadata[METADATA_KEY])
+    samples.attrs |= {"classes": told["classes"], "null_first": told.get("null_first", True)}
     return samples
 
 

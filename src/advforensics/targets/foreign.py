@@ -4,10 +4,11 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from advforensics.checkpoint import Trained
 from advforensics.data import PatchStore
+from advforensics.detectors.logits import connected, require_logits
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,12 @@ def checked(
     images = torch.rand(2, *store.shape, generator=torch.Generator().manual_seed(0)).requires_grad_(gradients)
     wanted = f"pictures {tuple(images.shape)}, float32 in [0, 1]"
     try:
-        logits = detector(images)
+        given = detector(images)
     except Exception as error:  # a stranger's code may raise anything
         raise ValueError(f"target {name}: it fails on {wanted}: {type(error).__name__}: {error}") from error
-    _judge(logits, name, wanted, store)
-    connected = gradients and _connected(logits, images)
-    if gradients and not connected:
+    logits = require_logits(given, store.classes, f"target {name}", wanted)
+    attached = gradients and connected(logits, images)
+    if gradients and not attached:
         log.warning("target %s: its logits are detached from the picture, so white-box attacks are left out", name)
     return Trained(
         detector=detector,
@@ -50,33 +51,8 @@ def checked(
         name=name,
         defense=defense,
         seed=seed,
-        gradients=connected,
+        gradients=attached,
     )
-
-
-def _connected(logits: Tensor, images: Tensor) -> bool:
-    """Return whether a gradient gets from the logits to the images."""
-    if not logits.requires_grad:
-        return False
-    (gradient,) = torch.autograd.grad(logits.sum(), images, allow_unused=True)
-    return gradient is not None
-
-
-def _judge(logits: object, name: str, wanted: str, store: PatchStore) -> None:
-    if not isinstance(logits, Tensor):
-        raise ValueError(f"target {name}: for {wanted} it gives {type(logits).__name__}, not a tensor of logits (N, K)")
-    if logits.ndim == 1 or logits.shape[1:] == (1,):
-        raise ValueError(
-            f"target {name}: it gives one logit per picture. Of one logit cross-entropy is always 0, so attacks"
-            " find nothing; give two, of which the first is 0: torch.cat([torch.zeros_like(z), z], dim=1)"
-        )
-    if logits.ndim != 2 or logits.shape != (2, len(store.classes)):
-        raise ValueError(
-            f"target {name}: for {wanted} it gives {tuple(logits.shape)}, but {store.folder} has {len(store.classes)}"
-            f" classes, {', '.join(store.classes)}: logits (2, {len(store.classes)}) are needed, in that order"
-        )
-    if not logits.is_floating_point() or not torch.isfinite(logits).all():
-        raise ValueError(f"target {name}: for {wanted} it gives logits that are not finite floats ({logits.dtype})")
 
 
 def existing(path: str | Path, what: str) -> Path:

@@ -1,0 +1,227 @@
+"""Anybody's network is trained, kept and attacked as ours are, or refused with the reason."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, only, random_images
+
+from advforensics.checkpoint import build_detector, load_checkpoint
+from advforensics.data import PatchStore
+from advforensics.defenses.gradient_penalty import exact
+from advforensics.detectors.detector import Normalization
+from advforensics.detectors.module import Adapted
+from advforensics.sweep import sweep
+from advforensics.train import train
+
+CLASSES = ("one", "two", "three")
+
+
+class Net(nn.Module):
+    """A small network, with batch statistics and dropout, that is told the number of classes as torchvision does."""
+
+    def __init__(self, num_classes: int = 1000, channels: int = 1, widths: list[int] | None = None) -> None:
+        super().__init__()
+        width, *_ = widths or [4]
+        assert widths is None or type(widths) is list
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=2),
+            nn.BatchNorm2d(width),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.1),
+            nn.Linear(width, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+class Probable(Net):
+    """Ends with a softmax."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return probabilities."""
+        return super().forward(images).softmax(dim=1)
+
+
+class Detached(Net):
+    """Takes its input out of the graph."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return super().forward(images.detach())
+
+
+class Wordy(Net):
+    """Gives more than a tensor, as some packages do."""
+
+    def forward(self, images: Tensor) -> Any:
+        """Return logits in a dictionary."""
+        return {"logits": super().forward(images)}
+
+
+class Infinite(Net):
+    """Divides by nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return infinite logits."""
+        return super().forward(images) / 0
+
+
+class Attentive(nn.Module):
+    """Attends to rows of pixels, by fused kernels where it may."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(32, 2, batch_first=True)
+        self.head = nn.Linear(32, k)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        rows = images.mean(dim=1)
+        attended, _ = self.attention(rows, rows, rows, need_weights=False)
+        logits: Tensor = self.head(attended.mean(dim=1))
+        return logits
+
+
+def chosen(name: str, *overrides: str) -> tuple[str, ...]:
+    """Return the overrides that train a network of this file."""
+    return ("detector=module", f"detector.model.network._target_={__name__}.{name}", *overrides)
+
+
+def config(composed: Compose, name: str, *overrides: str) -> DictConfig:
+    return composed("train", "folder=.", *chosen(name, *overrides))
+
+
+def adapted(network: Any = Net, **options: Any) -> Adapted:
+    """Return an adapter with the options of the YAML file, but for these."""
+    given = {"channels": 1, "classes": 3, "classes_as": "num_classes", "as_rgb": False, "mean": 0.5, "std": 0.25}
+    torch.manual_seed(0)
+    return Adapted(network=network, **{**given, **options}).eval()
+
+
+def test_the_network_sees_what_ours_see_unless_told_otherwise(composed: Compose) -> None:
+    detector = build_detector(config(composed, "Net"), CLASSES, (1, 32, 32)).eval()
+    assert isinstance(detector, Adapted)
+    images = random_images(2)
+    torch.testing.assert_close(detector(images), detector.network(Normalization()(images)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_are_normalised_each_by_its_own_and_grey_becomes_rgb(channels: int) -> None:
+    detector = adapted(partial(Net, channels=3), channels=channels, as_rgb=True, mean=[0.1, 0.2, 0.3], std=[1, 2, 4])
+    images = random_images(2, channels=channels)
+    rgb = images.repeat(1, 3 // channels, 1, 1)
+    expected = torch.stack([rgb[:, 0] - 0.1, (rgb[:, 1] - 0.2) / 2, (rgb[:, 2] - 0.3) / 4], dim=1)
+    torch.testing.assert_close(detector(images), detector.network(expected))
+
+
+def test_the_network_is_told_the_classes_or_knows_them(composed: Compose) -> None:
+    for name, *overrides in [
+        ("Net", "+detector.model.network.widths=[5]"),  # as a plain list
+        ("Attentive", "detector.model.classes_as=k"),
+        ("Net", "detector.model.classes_as=null", "+detector.model.network.num_classes=3"),
+    ]:
+        detector = build_detector(config(composed, name, *overrides), CLASSES, (1, 32, 32))
+        assert detector(random_images(2)).shape == (2, 3)
+
+
+def test_autocast_changes_nothing() -> None:
+    # Near white bfloat16 has steps of a level: an eighth of one would not exist.
+    detector, images = adapted(), 1 - random_images(4) / 16
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = detector(images)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, detector(images))
+
+
+def test_a_network_with_attention_has_a_second_derivative() -> None:
+    detector = adapted(Attentive, classes_as="k")
+    _, gradients = exact(detector, random_images(2), torch.tensor([0, 1]))
+    gradients.norm().backward()
+    weight = detector.get_parameter("network.attention.in_proj_weight")
+    assert weight.grad is not None
+    assert (weight.grad != 0).any()
+
+
+def test_looking_at_a_network_leaves_it_as_it_was() -> None:
+    detector = adapted().train()
+    layers = list(detector.get_submodule("network.layers").children())
+    layers[1].eval()
+    before, state = {name: value.clone() for name, value in detector.state_dict().items()}, torch.get_rng_state()
+    detector.check(CLASSES, (1, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [layer.training for layer in layers] == [index != 1 for index in range(7)]
+    assert all(parameter.grad is None for parameter in detector.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "reason"),
+    [
+        ("Probable", [], "gives probabilities.*leave the last softmax out"),
+        ("Detached", [], "detached from the picture"),
+        ("Wordy", [], "gives dict, not a tensor of logits"),
+        ("Infinite", [], "not finite"),
+        (
+            "Net",
+            ["detector.model.classes_as=null"],
+            "gives 1000 logits, but the store has 3 classes, one, two, three.*num_cl",
+        ),
+        ("Net", ["detector.model.classes_as=null", "+detector.model.network.num_classes=1"], "one logit per picture"),
+        ("Net", ["+detector.model.network.channels=3"], r"fails on pictures \(2, 1, 32, 32\).*as_rgb=true"),
+    ],
+)
+def test_what_is_no_detector_is_refused_with_the_reason(
+    name: str, overrides: list[str], reason: str, composed: Compose
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        build_detector(config(composed, name, *overrides), CLASSES, (1, 32, 32))
+
+
+def test_a_keyword_that_the_network_does_not_know_is_named(composed: Compose) -> None:
+    with pytest.raises(InstantiationException, match=r"cannot be built with num_classes=3.*classes_as=KEYWORD"):
+        build_detector(config(composed, "Attentive"), CLASSES, (1, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"classes": 1}, "2 logits or more"),
+        ({"mean": [0.1, 0.2]}, "one for each of 1 channels"),
+        ({"std": 0.0}, "std above 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        adapted(**options)
+
+
+@QUIET
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("defense=gradient_regularized", "defense.module.penalty=exact"),
+        ("defense=regularized_fusion", "trainer.precision=bf16-mixed"),
+    ],
+    ids=["exact", "bf16"],
+)
+def test_it_is_trained_kept_and_attacked(overrides: tuple[str, ...], composed: Compose, store: Path) -> None:
+    tiny = TINY_TRAINING[len(TINY_DETECTOR) :]
+    scores = train(
+        composed("train", f"store={store}", "folder=one", *chosen("Net", "detector.name=net"), *tiny, *overrides)
+    )
+    trained = load_checkpoint("one/checkpoint.pt")
+    assert isinstance(trained.detector, Adapted)
+    assert (trained.name, trained.classes) == ("net", PatchStore(store).classes)
+    metrics = sweep(composed("sweep", "checkpoint=one/checkpoint.pt", f"store={store}", *only("fgsm")))
+    assert metrics["robust_accuracy/linf/float/0"] == pytest.approx(scores["test_accuracy"])
