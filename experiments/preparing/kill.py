@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+QUIET: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 KILLS = 20
 LATEST = 0.5  # of the undisturbed time, at which a process is killed at the latest
 
@@ -35,7 +37,7 @@ def main(photos: str, folder: Path) -> None:
     """Write a row for each kill, and at last whether all stores have the bytes of the one left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    subprocess.run(command(photos, folder / "alone"), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command(photos, folder / "alone"), check=True, **QUIET)
     whole = time.perf_counter() - begun
     wanted, rng = digests(folder / "alone"), random.Random(0)
     table = csv.writer(sys.stdout)
@@ -46,7 +48,7 @@ def main(photos: str, folder: Path) -> None:
         store = folder / f"killed-{build}"
         while True:
             delay = rng.uniform(0, LATEST) * whole if kills < KILLS else 10 * whole
-            process = subprocess.Popen(command(photos, store), stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(command(photos, store), **QUIET)
             try:
                 process.wait(delay)
             except subprocess.TimeoutExpired:

@@ -1,11 +1,10 @@
 """Ten times more photographs: ``python -m experiments.preparing.scaling FOLDER > FILE``.
 
 Simulated photographs are written as PNG files, once; then `advforensics prepare` cuts the first tenth of them and all
-of them, in turn, each in a process of its own, whose peak memory the operating system tells.
+of them, in turn, each in a process of its own, whose peak memory the operating system tells; a naive loop beside it.
 """
 
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from advforensics.cli import config_dir
 from advforensics.sources.base import Picture
 
 FEW, MANY, REPEATS = 60, 600, 2
+PATCHES = 8 * 48  # of a photograph: eight classes
 SIZE = ["source.scenes.height=384", "source.scenes.width=576", f"source.scenes.number={MANY}"]
 
 
@@ -38,33 +38,43 @@ def write(folder: Path) -> None:
             (folder / "few" / path.name).symlink_to(path.resolve())
 
 
-def prepared(folder: Path, name: str) -> tuple[float, float, int]:
-    """Return seconds, peak memory in MiB and patches of one prepare."""
-    store = folder / "store"
-    command = [str(Path(sys.executable).with_name("advforensics")), "prepare", "source=photos"]
-    command += [f'source.folder="{folder / name}"', "patches.short_side=null", f"store={store}"]
+def commands(folder: Path, name: str) -> dict[str, list[str]]:
+    """Return the command lines of what cuts the photographs of ``folder / name``."""
+    here = Path(sys.executable)
+    prepare = [str(here.with_name("advforensics")), "prepare", "source=photos", "patches.short_side=null"]
+    prepare += [f'source.folder="{folder / name}"', f"store={folder / 'store'}"]
+    naive = [str(here), "-m", "experiments.preparing.naive", str(folder / name), str(folder / "naive.npy")]
+    return {"advforensics": prepare, "naive loop": naive}
+
+
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """Return seconds, processor seconds and peak memory in MiB of a process and those it waited for."""
     begun = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     if status:
-        sys.exit(f"prepare failed with {status}")
-    patches = sum(json.loads((store / "store.json").read_text())["patches"].values())
-    shutil.rmtree(store)
-    return seconds, usage.ru_maxrss / 1024, patches
+        sys.exit(f"{' '.join(command)} failed with {status}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main(folder: Path) -> None:
-    """Write a row for each prepare."""
+    """Write a row for each process."""
     if not (folder / "many").exists():
         write(folder)
     table = csv.writer(sys.stdout)
-    table.writerow(["photographs", "patches", "seconds", "patches_per_second", "peak_mib"])
+    table.writerow(
+        ["tool", "photographs", "patches", "seconds", "processor_seconds", "patches_per_processor_second", "peak_mib"]
+    )
     for _ in range(REPEATS):
         for name, number in (("few", FEW), ("many", MANY)):
-            seconds, peak, patches = prepared(folder, name)
-            table.writerow([number, patches, f"{seconds:.1f}", f"{patches / seconds:.0f}", f"{peak:.0f}"])
-            sys.stdout.flush()
+            for tool, command in commands(folder, name).items():
+                seconds, busy, peak = measured(command)
+                row = [f"{value:.0f}" for value in (seconds, busy, PATCHES * number / busy, peak)]
+                table.writerow([tool, number, PATCHES * number, *row])
+                sys.stdout.flush()
+        (folder / "naive.npy").unlink()
+        shutil.rmtree(folder / "store")
 
 
 if __name__ == "__main__":
