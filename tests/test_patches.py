@@ -222,6 +222,16 @@ def test_rejected_files_are_listed(tmp_path: Path) -> None:
     assert [Rejection(*row) for row in listed.itertuples(index=False)] == odd
 
 
+def test_a_flat_picture_is_listed_and_a_copy_of_it_too(tmp_path: Path) -> None:
+    class Flat(Textures):
+        def read(self, index: int) -> Picture | Rejection:
+            found = picture(index)
+            return found if index < 12 else replace(found, pixels=np.full_like(found.pixels, 9), content="f" * 64)
+
+    assert build(Flat(14), toy_task(), CUTTER, tmp_path / "store", "")["rejected"] == 2
+    assert pd.read_csv(tmp_path / "store" / "rejected.csv")["reason"].str.startswith("flat").all()
+
+
 def test_what_is_no_store_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="not a patch store"):

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Three questions, three defences, one training each: experiments/questions/run.sh CIFAKE CAMERAS OUT
+# Three questions, three defences, one training each or SEEDS: experiments/questions/run.sh CIFAKE CAMERAS OUT [SEEDS]
 # CIFAKE has folders real/ and fake/, CAMERAS camera originals. Killed, it goes on where it was.
 set -euo pipefail
-cifake=$1 cameras=$2 out=$3
+cifake=$1 cameras=$2 out=$3 seeds=${4:-1}
 
 prepare() { [ -d "$out/$1/patches" ] || advforensics prepare store="$out/$1/patches" "${@:2}"; }
 
 judge() { # question, epochs, images of a sweep, pictures of one (0: none), overrides of the training
   local question=$1 epochs=$2 images=$3 pictures=$4 store=$out/$1/patches
-  for defense in baseline adversarial_fusion gradient_regularized; do
-    local run=$out/$question/runs/$defense-1
+  for seed in $(seq "$seeds"); do for defense in baseline adversarial_fusion gradient_regularized; do
+    local run=$out/$question/runs/$defense-$seed
     [ -f "$run/checkpoint.pt" ] || advforensics train store="$store" defense=$defense detector=deep \
-      trainer.precision=bf16-mixed trainer.max_epochs="$epochs" folder="$run" "${@:5}"
+      trainer.precision=bf16-mixed trainer.max_epochs="$epochs" seed="$seed" folder="$run" "${@:5}"
     [ -f "$run/sweep/metrics.json" ] || advforensics sweep checkpoint="$run/checkpoint.pt" store="$store" \
       images="$images" 'eps_levels=[0,0.25,0.5,1,2]' ensemble=quick
     [ "$pictures" = 0 ] || [ -f "$run/pictures/metrics.json" ] || advforensics sweep checkpoint="$run/checkpoint.pt" \
       store="$store" images="$pictures" patches_per_picture=8 'eps_levels=[0,0.5,1,2]' ensemble=quick '~ensemble.attacks.fmn'
-  done
+  done; done
   advforensics report runs="$out/$question/runs" folder="$out/$question/report"
 }
 

@@ -61,8 +61,7 @@ class PatchStore:
 
     def manifest(self, split: str) -> pd.DataFrame:
         """Return the manifest rows of a split, in the order of its patches."""
-        manifest = pd.read_parquet(self.folder / "manifest.parquet")
-        return manifest[manifest["split"] == split].reset_index(drop=True)
+        return pd.read_parquet(self.folder / "manifest.parquet", filters=[("split", "==", split)])
 
 
 class PatchDataset(Dataset[Batch]):
@@ -106,17 +105,16 @@ class PatchDataset(Dataset[Batch]):
         Raises:
             ValueError: If no picture has so many patches.
         """
-        rows = self.manifest.assign(row=np.arange(len(self)))
-        whole = ["content", "class", "operation"]
-        rows["stack"] = rows.groupby(whole, sort=False).cumcount() // together
-        rows = rows[rows["stack"] < rows.groupby(whole, sort=False)["row"].transform("size") // together]
-        if rows.empty:
+        wholes = self.manifest.groupby(["content", "class", "operation"], sort=False)
+        whole, position = wholes.ngroup().to_numpy(), wholes.cumcount().to_numpy()
+        used = np.flatnonzero(position // together < np.bincount(whole)[whole] // together)
+        if not len(used):
             raise ValueError(f"patches_per_picture={together}: no picture of the split has so many")
-        stacks = rows.groupby([*whole, "stack"], sort=False).agg(
-            group=("group", "first"), label=("label", "first"), rows=("row", list)
-        )
-        rank = stacks.groupby(["group", "label"], sort=False).cumcount()
-        return np.array(stacks["rows"].loc[rank.sort_values(kind="stable").index].tolist()[:images])
+        stacks = used[np.lexsort((position[used], whole[used]))].reshape(-1, together)
+        stacks = stacks[stacks[:, 0].argsort()]
+        rank = self.manifest.iloc[stacks[:, 0]].groupby(["group", "label"], sort=False).cumcount().to_numpy()
+        chosen: NDArray[np.int64] = stacks[rank.argsort(kind="stable")][:images]
+        return chosen
 
     def patches(self, indices: ArrayLike) -> Tensor:
         """Return images as they are stored, ``uint8``, ``(N, C, H, W)``."""

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from advforensics.audit import audit
 from advforensics.cutting import Cutter, corner, cut, shrink
 from advforensics.looks import look
+from advforensics.manifest import write_manifest
 from advforensics.shards import Row, Shards
 from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.splitting import SPLITS, joined, split, unseen
@@ -81,32 +82,30 @@ def build(
         # Never bound to a variable that outlives a turn, which would keep a picture alive while the next one is read.
         _take(source.read(candidate), seen, task, cutter, shards)
         shards.passed(candidate)
-    patches, pictures = shards.finish(), pd.DataFrame(shards.pictures, columns=PICTURE)
-    pictures = pictures[pictures["content"].isin(patches["content"])].reset_index(drop=True)
-    pictures, left_out = _chosen(pictures, task, cutter)
+    shards.flush()
+    pictures, left_out = _chosen(pd.DataFrame(shards.pictures, columns=PICTURE), task, cutter)
     rejected = pd.concat([pd.DataFrame(shards.rejected, columns=["name", "reason"]), left_out], ignore_index=True)
     rejected.to_csv(unfinished / "rejected.csv", index=False)
-    patches = patches[patches["content"].isin(pictures["content"])]
-    if patches.empty:
+    if pictures.empty:
         raise ValueError(f"no patch in {len(source)} files ({len(rejected)} rejected: see {unfinished}/rejected.csv)")
-    classes = task.classes_of(set(patches["class"]))
-    manifest = patches.merge(pictures[["content", *ORIGIN, "split"]], on="content", validate="many_to_one")
-    manifest.insert(0, "label", manifest["class"].map({name: label for label, name in enumerate(classes)}))
-    photographs = _photographs(manifest, classes)
+    shown = pictures.explode("looks", ignore_index=True)
+    shown = shown.drop(columns="looks").join(pd.DataFrame(shown["looks"].tolist()))
+    classes = task.classes_of(set(shown["class"]))
+    photographs = shown.pivot_table("group", "split", "class", aggfunc="nunique", fill_value=0)
+    photographs = photographs.reindex(index=list(SPLITS), columns=list(classes), fill_value=0)
     _require_photographs(photographs, cutter, len(rejected), unfinished / "rejected.csv")
+    origin = pictures[["content", *ORIGIN, "split"]]
+    patches = write_manifest(unfinished / "manifest.parquet", shards.rows(), origin, classes)
     facts: dict[str, Any] = {
         "task": task.name,
         "classes": list(classes),
         "null_first": task.null_first,
         "shape": [3 if cutter.colour == "rgb" else 1, cutter.size, cutter.size],
-        "photographs": {name: manifest["group"][manifest["split"] == name].nunique() for name in SPLITS},
-        "patches": {name: int((manifest["split"] == name).sum()) for name in SPLITS},
+        "photographs": {name: pictures["group"][pictures["split"] == name].nunique() for name in SPLITS},
+        "patches": {name: patches[name] for name in SPLITS},
         "rejected": len(rejected),
         "cutter": asdict(cutter),
     }
-    manifest.to_parquet(unfinished / "manifest.parquet", index=False)
-    shown = pictures.explode("looks", ignore_index=True)
-    shown = shown.drop(columns="looks").join(pd.DataFrame(shown["looks"].tolist()))
     shown.to_parquet(unfinished / "pictures.parquet", index=False)
     found = audit(shown, classes)
     (unfinished / "audit.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -128,7 +127,6 @@ def _take(found: Picture | Rejection, seen: dict[str, str], task: Task, cutter: 
     if isinstance(found, Rejection):
         shards.reject(asdict(found))
         return
-    seen[found.content] = found.name
     picture = shrink(found, cutter.short_side) if cutter.short_side is not None else found
     height, width = picture.pixels.shape[:2]
     if min(height, width) < cutter.size:
@@ -140,6 +138,10 @@ def _take(found: Picture | Rejection, seen: dict[str, str], task: Task, cutter: 
     belonging["given"] = belonging.pop("split")
     row = {"picture": picture.name, "content": picture.content, "group": picture.group, "licence": picture.licence}
     looks, patches = _cut(picture, task, cutter)
+    if not patches:
+        shards.reject({"name": picture.name, "reason": f"flat: no place varies by {cutter.min_std} levels"})
+        return
+    seen[picture.content] = picture.name
     shards.add({**row, **belonging, "looks": looks}, patches)
 
 
@@ -148,12 +150,12 @@ def _cut(
 ) -> tuple[list[dict[str, Any]], list[tuple[Row, NDArray[np.uint8]]]]:
     """Return what each version of a picture looks like, and rows and patches ``(C, size, size)`` of all of them."""
     places = cutter.places(picture)
+    # What an operation does to a picture is what is asked; what a source has put before us may give it away.
+    common = asdict(look(picture.pixels)) if picture.belonging.answer is None else None
     looks: list[dict[str, Any]] = []
     patches: list[tuple[Row, NDArray[np.uint8]]] = []
     for version in task.versions(picture, cutter.seed):
-        # What an operation does to a picture is what is asked; what a source has put before us may give it away.
-        seen = picture.pixels if picture.belonging.answer is None else version.pixels
-        looks.append({"class": version.answer, **version.facts, **asdict(look(seen))})
+        looks.append({"class": version.answer, **version.facts, **(common or asdict(look(version.pixels)))})
         for number, place in enumerate(places):
             y, x = corner(version.pixels, place, cutter.size)
             patch = cut(version.pixels, place, cutter.size)
@@ -189,12 +191,6 @@ def _rare(pictures: pd.DataFrame, least: int) -> pd.DataFrame:
     few = pictures[pictures["answer"].isin(scenes.index[scenes < least])]
     reasons = [f"one of {scenes[answer]} scenes of {answer}, a class needs {least}" for answer in few["answer"]]
     return pd.DataFrame({"name": few["picture"], "reason": reasons})
-
-
-def _photographs(manifest: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Return how many photographs show each class, shape ``(splits, classes)``."""
-    counts = manifest.pivot_table("group", "split", "class", aggfunc="nunique", fill_value=0)
-    return counts.reindex(index=list(SPLITS), columns=list(classes), fill_value=0)
 
 
 def _require_photographs(photographs: pd.DataFrame, cutter: Cutter, rejected: int, listing: Path) -> None:

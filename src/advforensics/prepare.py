@@ -40,10 +40,13 @@ def _draw(folder: Path) -> None:
     """Draw what the classes of a store look like into its folder."""
     store = PatchStore(folder)
     dataset = PatchDataset(store, "train")
-    spread = np.array(dataset.spread(None))
-    labels = dataset.labels.numpy()[spread]
-    chosen = {name: spread[labels == label][:MEASURED] for label, name in enumerate(store.classes)}
-    patches = {name: dataset[indices][0].numpy() for name, indices in chosen.items()}
+    rows = dataset.manifest.iloc[dataset.spread(None)].groupby("class").head(MEASURED)
+    # A shard at a time: pages of all of them, mapped at once, would count as memory.
+    rows["pixels"] = [
+        np.load(folder / shard, mmap_mode="r")[index] / np.float32(255)
+        for shard, index in zip(rows["shard"], rows["index"], strict=True)
+    ]
+    patches = {name: np.stack(rows["pixels"][rows["class"] == name].tolist()) for name in store.classes}
     sheet = figures.contact_sheet({name: of_class[:SHOWN] for name, of_class in patches.items()})
     figures.save(sheet, folder / "figures", "classes")
     figures.save(figures.mean_spectra(patches), folder / "figures", "spectra")

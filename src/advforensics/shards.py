@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,21 +61,10 @@ class Shards:
         """All that candidate number ``candidate`` gave has been added: this is where to go on from some day."""
         self.next = candidate + 1
         if len(self._patches) >= SHARD_PATCHES:
-            self._flush()
+            self.flush()
 
-    def finish(self) -> pd.DataFrame:
-        """Write what is left; return the rows of all patches, in order."""
-        self._flush()
-        tables = [pd.read_parquet(path) for path in sorted(self.folder.glob("patches-*.parquet"))]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["content"])
-
-    def tidy(self) -> None:
-        """Delete all files but the patches; after that, nothing can be gone on with."""
-        for path in (*self.folder.glob("patches-*.parquet"), *self.folder.glob("patches-*.json")):
-            path.unlink()
-        (self.folder / "identity.txt").unlink()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what has been added since the last shard."""
         if self._patches:
             np.save(self._path("npy"), np.stack(self._patches))
             pd.DataFrame(self._rows).to_parquet(self._path("parquet"), index=False)
@@ -84,6 +73,17 @@ class Shards:
         self._remember(told)
         self._shards += 1
         self._begin()
+
+    def rows(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows of all patches on the disk, in order, a table for each shard that has any."""
+        for path in sorted(self.folder.glob("patches-*.parquet")):
+            yield pd.read_parquet(path)
+
+    def tidy(self) -> None:
+        """Delete all files but the patches; after that, nothing can be gone on with."""
+        for path in (*self.folder.glob("patches-*.parquet"), *self.folder.glob("patches-*.json")):
+            path.unlink()
+        (self.folder / "identity.txt").unlink()
 
     def _begin(self) -> None:
         self._patches: list[NDArray[np.uint8]] = []
