@@ -20,6 +20,7 @@ STEPS, LONGER = 20, 60
 FINER = 16.0  # levels; what falls there has fallen at the last radius too
 FEW = 0.05  # share of images that may stand at the last radius
 HARMLESS = 0.9  # share of images that noise leaves right, where a radius is small in the detector's own measure
+MOST = 0.5  # share of images, mean of the classes: one large step takes a few of many classes to themselves by accident
 MUCH = 0.1  # a difference in accuracy that no curve should hide
 
 
@@ -84,7 +85,7 @@ def _weaker(name: str, rival: str, theirs: Tensor, iterated: Tensor) -> Alarm:
 
 
 def _fgsm_overfitted(fgsm: Tensor, noise: Tensor, labels: Tensor) -> Alarm:
-    """Look for a radius where FGSM leaves more images right than at a smaller one, than noise and than chance do.
+    """Look for a radius where FGSM leaves more images right than at a smaller one, than noise and than chance do: most.
 
     Large steps, and noise, lead honest detectors to one answer for everything. Recalls are averaged over classes, so
     that this counts as chance whichever answer it is. Where noise does no harm at all, FGSM need not be above it.
@@ -100,7 +101,7 @@ def _fgsm_overfitted(fgsm: Tensor, noise: Tensor, labels: Tensor) -> Alarm:
     shorter = int(stands[: row + 1].argmin())
     return Alarm(
         "fgsm_overfitted",
-        float(rises[row]) >= MUCH,
+        float(rises[row]) >= MUCH and float(stands[row]) >= MOST,
         f"FGSM leaves {stands[shorter]:.1%} of images right at {LEVELS[shorter]:g} levels and {stands[row]:.1%} at"
         f" {LEVELS[row]:g}, where noise leaves {under_noise[row]:.1%} (mean of the classes)",
         "The detector has learned to spot pictures made by FGSM (catastrophic overfitting: Wong et al. 2020,"
