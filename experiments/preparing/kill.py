@@ -12,7 +12,7 @@ from typing import Any
 
 QUIET: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 KILLS = 20
-LATEST = 0.5  # of the undisturbed time, at which a process is killed at the latest
+LATEST = 1.0  # of the undisturbed time, at which a process is killed at the latest
 
 
 def command(photos: str, store: Path) -> list[str]:
