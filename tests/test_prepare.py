@@ -1,5 +1,6 @@
 """``prepare(cfg)``: whatever is in a folder, photographs become a store and the rest a list of reasons."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -77,6 +78,22 @@ def test_simulated_photographs_become_a_store(composed: Compose) -> None:
     simulated = ("source=simulator", "source.scenes.number=8", "source.scenes.height=128", "source.scenes.width=128")
     facts = prepare(composed("prepare", *simulated, *SMALL, "store=simulated"))
     assert sum(facts["photographs"].values()) == 8
+
+
+def test_icl_gives_its_classes_away_by_format_until_they_are_harmonised(composed: Compose, tmp_path: Path) -> None:
+    for index in range(20):
+        single = f"SingleCaptureImages/D40/DS-05-{index:04d}-S%D40.JPG"
+        recaptured = f"RecapturedImages/600D/DS-05-R%EOS600D%EA232WMI%D40-{index:03d}.png"
+        for path, seed in ((tmp_path / single, index), (tmp_path / recaptured, 20 + index)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(seed).pixels).save(path)
+    asked = ("experiment=recapture", "source=icl", f"source.folder={tmp_path}", *SMALL)
+    prepare(composed("prepare", *asked, "store=as_it_is"))
+    found = json.loads(Path("as_it_is/audit.json").read_text())
+    assert found["clues"]["format"]["balanced_accuracy"] == 1
+    assert any(warning.startswith("format alone tells the class") for warning in found["warnings"])
+    prepare(composed("prepare", *asked, "store=harmonised", "task.harmonise=true", "task.side=64"))
+    assert json.loads(Path("harmonised/audit.json").read_text())["warnings"] == []
 
 
 def test_too_few_photographs_name_how_many_are_needed_and_leave_no_store(composed: Compose, tmp_path: Path) -> None:
