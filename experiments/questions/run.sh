@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Three questions, three defences, one training each or SEEDS: experiments/questions/run.sh CIFAKE CAMERAS OUT [SEEDS]
-# CIFAKE has folders real/ and fake/, CAMERAS camera originals. Killed, it goes on where it was.
+# Writes results.csv and figures here. CIFAKE has folders real/ and fake/, CAMERAS camera originals. Killed, it goes on where it was.
 set -euo pipefail
 cifake=$1 cameras=$2 out=$3 seeds=${4:-1}
 
@@ -30,3 +30,16 @@ judge generated 40 256 0 batch_size=32
 prepare real_cameras experiment=camera source=exif source.folder="$cameras" patches.per_photograph=96 \
   patches.min_photographs=1
 judge real_cameras 8 128 0
+
+# What every attack together leaves right, of patches and of whole pictures.
+here=$(dirname "$0")
+echo "question,unit,$(head -1 "$out/camera/report/curves.csv")" > "$here/results.csv"
+for question in camera recapture generated real_cameras; do
+  for unit in curves pictures; do
+    table=$out/$question/report/$unit.csv
+    if [ -f "$table" ]; then sed -n "/,worst,any,[^,]*,accuracy,/s/^/$question,$unit,/p" "$table" >> "$here/results.csv"; fi
+  done
+  cp "$out/$question/report/figures/robustness-linf-float.png" "$here/$question.png"
+  cp "$out/$question/patches/figures/classes.png" "$here/$question-classes.png"
+  cp "$out/$question/patches/figures/spectra.png" "$here/$question-spectra.png"
+done
