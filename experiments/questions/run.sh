@@ -40,6 +40,7 @@ for question in camera recapture generated real_cameras; do
     if [ -f "$table" ]; then sed -n "/,worst,any,[^,]*,accuracy,/s/^/$question,$unit,/p" "$table" >> "$here/results.csv"; fi
   done
   cp "$out/$question/report/figures/robustness-linf-float.png" "$here/$question.png"
-  cp "$out/$question/patches/figures/classes.png" "$here/$question-classes.png"
-  cp "$out/$question/patches/figures/spectra.png" "$here/$question-spectra.png"
+done
+for question in camera recapture; do # what is simulated is nobody's
+  for figure in classes spectra; do cp "$out/$question/patches/figures/$figure.png" "$here/$question-$figure.png"; done
 done
