@@ -39,7 +39,7 @@ for question in camera recapture generated real_cameras; do
     table=$out/$question/report/$unit.csv
     if [ -f "$table" ]; then sed -n "/,worst,any,[^,]*,accuracy,/s/^/$question,$unit,/p" "$table" >> "$here/results.csv"; fi
   done
-  cp "$out/$question/report/figures/robustness-linf-float.png" "$here/$question.png"
+  if [ "$question" != real_cameras ]; then cp "$out/$question/report/figures/robustness-linf-float.png" "$here/$question.png"; fi
 done
 for question in camera recapture; do # what is simulated is nobody's
   for figure in classes spectra; do cp "$out/$question/patches/figures/$figure.png" "$here/$question-$figure.png"; done
