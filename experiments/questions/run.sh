@@ -29,6 +29,7 @@ prepare generated experiment=generated source.folder="$cifake" 'source.layout.an
 judge generated 40 256 0 batch_size=32
 prepare real_cameras experiment=camera source=exif source.folder="$cameras" patches.per_photograph=96 \
   patches.min_photographs=1
+seeds=1 # five test scenes conclude nothing, however often
 judge real_cameras 8 128 0
 
 # What every attack together leaves right, of patches and of whole pictures.
