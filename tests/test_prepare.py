@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra.utils import instantiate
 from odd_files import write_odd_files
 from PIL import Image
 from toys import Compose, contents, picture
 
 from advforensics.data import PatchStore
 from advforensics.prepare import prepare
+from advforensics.sources.base import Picture
 from advforensics.splitting import SPLITS
 
 FEW = ("patches.per_photograph=2", "patches.min_photographs=1", "patches.val=0.3", "patches.test=0.3")
@@ -94,6 +96,18 @@ def test_icl_gives_its_classes_away_by_format_until_they_are_harmonised(composed
     assert any(warning.startswith("format alone tells the class") for warning in found["warnings"])
     prepare(composed("prepare", *asked, "store=harmonised", "task.harmonise=true", "task.side=64"))
     assert json.loads(Path("harmonised/audit.json").read_text())["warnings"] == []
+
+
+@pytest.mark.parametrize("source", ["simulator", "cameras", "recaptures"])
+def test_photographs_can_be_the_scenes_of_whatever_is_simulated(composed: Compose, tmp_path: Path, source: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(picture(0).pixels).resize((256, 256)).save(folder / "scene.png")
+    size = ("source.scenes.height=96", "source.scenes.width=96")
+    cfg = composed("prepare", f"source={source}", "source/scenes=photographed", f"source.scenes.folder={folder}", *size)
+    taken = instantiate(cfg.source, _convert_="all").read(0)
+    assert isinstance(taken, Picture)
+    assert taken.pixels.shape == (96, 96, 3)
 
 
 def test_too_few_photographs_name_how_many_are_needed_and_leave_no_store(composed: Compose, tmp_path: Path) -> None:
