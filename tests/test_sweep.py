@@ -177,7 +177,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(store: Path, database:
     while not Path("one/sweep/metrics.json").exists():
         running = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
         begun = time.monotonic()
-        while running.poll() is None and not list(Path("one").glob("sweep/unfinished-*/*/*.pt")) and kills < 3:
+        while running.poll() is None and not list(Path("one").glob("sweep/unfinished/*/*.pt")) and kills < 3:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         if kills < 3 and running.poll() is None:

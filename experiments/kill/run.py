@@ -28,7 +28,7 @@ def start(checkpoint: str, store: str, work: Path, name: str) -> "subprocess.Pop
 
 def kept(folder: Path) -> Batches:
     """Return the batches that need not be worked out again."""
-    return {str(path): path.stat().st_mtime_ns for path in folder.glob("unfinished-*/**/*.pt")}
+    return {str(path): path.stat().st_mtime_ns for path in folder.glob("unfinished/**/*.pt")}
 
 
 def wait_for_batch(process: "subprocess.Popen[bytes]", folder: Path) -> None:

@@ -14,9 +14,11 @@ from tqdm import tqdm
 from advforensics import targets
 from advforensics.data import PatchStore
 from advforensics.robustness.certificate import Row, certify_linear, certify_smoothing
-from advforensics.robustness.journal import Journal, unfinished_folder
+from advforensics.robustness.journal import Journal
 from advforensics.robustness.unrolled import unroll
 from advforensics.sweep import select
+from advforensics.tracking import store_digest
+from advforensics.unfinished import unfinished_folder
 
 log = logging.getLogger(__name__)
 COLUMNS = ["sample_id", "group", "label", "norm", "method", "radius_levels", "correct"]
@@ -46,7 +48,8 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     chosen = select(store, trained, cfg.split, cfg.images)
     network = unroll(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
-    unfinished = unfinished_folder(folder, cfg, trained.sha256, "uncertified")
+    identity = {"detector": trained.sha256, "store": store_digest(store.folder)}
+    unfinished = unfinished_folder(folder / "uncertified", config=cfg, **identity)
     journal = Journal(unfinished)
     rows: list[dict[str, Any]] = []
     for first in tqdm(range(0, len(chosen.labels), cfg.batch_size), desc="certify", unit="batch"):

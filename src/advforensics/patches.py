@@ -74,8 +74,7 @@ def build(
     if folder.exists() and any(folder.iterdir()) and not (folder / "store.json").is_file():
         raise FileExistsError(f"{folder} holds something that is not a patch store; give store=FOLDER another folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
-    code = commit()
-    shards = Shards(unfinished, f"{code}\n{source.identity}\n{cutter}\n{settings}")
+    shards = Shards(unfinished, source=source.identity, cutter=str(cutter), settings=settings)
     seen = {picture["content"]: picture["picture"] for picture in shards.pictures}
     candidates = tqdm(range(shards.next, len(source)), "photographs", len(source), initial=shards.next, disable=None)
     for candidate in candidates:
@@ -112,7 +111,7 @@ def build(
     for warning in found["warnings"]:
         log.warning("%s: %s", folder, warning)
     (unfinished / "store.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (unfinished / "provenance.json").write_text(json.dumps({"code": code, "settings": settings}, indent=2) + "\n")
+    (unfinished / "provenance.json").write_text(json.dumps({"code": commit(), "settings": settings}, indent=2) + "\n")
     draw(unfinished)
     shards.tidy()
     shutil.rmtree(folder, ignore_errors=True)

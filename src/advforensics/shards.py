@@ -1,7 +1,6 @@
 """Patches on their way to the disk: what is written stays written, whenever the process is killed."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from advforensics.unfinished import IDENTITY, unfinished_folder
 
 SHARD_PATCHES = 1024  # 13 MB of 64x64 RGB: what building holds in memory, and loses when killed
 
@@ -22,7 +23,7 @@ class Shards:
 
     Args:
         folder: Where.
-        identity: What is built; what another identity has left in the folder is deleted.
+        **identity: What determines the patches; see :func:`~advforensics.unfinished.unfinished_folder`.
 
     Attributes:
         next: Number of the first candidate that is still to be read.
@@ -30,13 +31,8 @@ class Shards:
         rejected: A row for each candidate that gave none.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder = folder
-        told = folder / "identity.txt"
-        if not (told.is_file() and told.read_text() == identity):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            _put(told, identity)
+    def __init__(self, folder: Path, **identity: str) -> None:
+        self.folder = unfinished_folder(folder, **identity)
         self.next = 0
         self.pictures: list[Row] = []
         self.rejected: list[Row] = []
@@ -83,7 +79,7 @@ class Shards:
         """Delete all files but the patches; after that, nothing can be gone on with."""
         for path in (*self.folder.glob("patches-*.parquet"), *self.folder.glob("patches-*.json")):
             path.unlink()
-        (self.folder / "identity.txt").unlink()
+        (self.folder / IDENTITY).unlink()
 
     def _begin(self) -> None:
         self._patches: list[NDArray[np.uint8]] = []

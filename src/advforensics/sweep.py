@@ -22,12 +22,13 @@ from advforensics.robustness.curves import curves
 from advforensics.robustness.engine import Engine
 from advforensics.robustness.ensemble import cascades
 from advforensics.robustness.felled import felled
-from advforensics.robustness.journal import Journal, unfinished_folder
+from advforensics.robustness.journal import Journal
 from advforensics.robustness.probes import forward_alarms, probe
 from advforensics.robustness.samples import read_samples, write_samples
 from advforensics.targets import folder as beside
 from advforensics.targets import load
-from advforensics.tracking import Run
+from advforensics.tracking import Run, store_digest
+from advforensics.unfinished import unfinished_folder
 
 log = logging.getLogger(__name__)
 PROBED = 32  # images that a black box is probed with
@@ -66,7 +67,8 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     facts = trained.facts()
     name = f"{facts['task']}-{facts['detector']}-{facts['defense']}-{facts['seed']}"
     with instantiate(cfg.tracking).resume(trained.sha256, name, cfg) as run:
-        unfinished = unfinished_folder(folder, cfg, trained.sha256)
+        identity = {"detector": trained.sha256, "store": store_digest(store.folder)}
+        unfinished = unfinished_folder(folder / "unfinished", config=cfg, **identity)
         engine = Engine(
             trained.detector,
             targets,

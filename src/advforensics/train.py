@@ -13,7 +13,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
@@ -22,6 +22,7 @@ from advforensics.data import PatchData
 from advforensics.defenses.baseline import Baseline
 from advforensics.tracking import commit, store_digest
 from advforensics.training import Course, EpochSeed
+from advforensics.unfinished import unfinished_folder
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +51,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         # Deterministic algorithms also overwrite fresh memory, at a fifth of the time, against reads that torch's own
         # layers do not make.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch adds it late
-        run.dataset(data.store.folder, store_digest(data.store.folder), data.store.facts["task"])
+        digest_of_store = store_digest(data.store.folder)
+        run.dataset(data.store.folder, digest_of_store, data.store.facts["task"])
         module: Baseline = instantiate(
             cfg.defense.module, detector=build_detector(cfg, classes, shape), classes=len(classes)
         )
-        unfinished = _unfinished(folder, cfg)
+        unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=digest_of_store)
         trainer: pl.Trainer = instantiate(
             cfg.trainer,
             logger=run.lightning_logger(),
@@ -114,15 +116,3 @@ def compiled(detector: nn.Module) -> Iterator[None]:
         yield
     finally:
         del detector.forward
-
-
-def _unfinished(folder: Path, cfg: DictConfig) -> Path:
-    """Return the folder that keeps a training's state, emptied if it is that of a training with another config."""
-    unfinished = folder / "unfinished"
-    config = unfinished / "config.yaml"
-    text = OmegaConf.to_yaml(cfg, resolve=True)
-    if not config.is_file() or config.read_text() != text:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        config.write_text(text)
-    return unfinished

@@ -25,10 +25,11 @@ from advforensics.attacks.threat import LEVEL, Norm, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.data import PatchStore, Targets
 from advforensics.robustness import alarms
-from advforensics.robustness.journal import unfinished_folder
 from advforensics.robustness.judged import judged
 from advforensics.robustness.transferability import CONTROL, matrix, transfer_stronger
 from advforensics.sweep import select
+from advforensics.tracking import store_digest
+from advforensics.unfinished import unfinished_folder
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +75,16 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     folder = Path(cfg.folder)
     folder.mkdir(parents=True, exist_ok=True)
     detectors = _load(_paths(cfg.checkpoints))
+    store = PatchStore(cfg.store)
     for trained in detectors.values():
-        targets = select(PatchStore(cfg.store), trained, cfg.split, cfg.images)  # the same of each, or it raises
+        targets = select(store, trained, cfg.split, cfg.images)  # the same of each, or it raises
     task = next(iter(detectors.values())).facts()["task"]
     attack: Attack = instantiate(cfg.attack)
     attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
     with instantiate(cfg.tracking).run(f"transfer-{task}", cfg) as run:
-        unfinished = unfinished_folder(folder, cfg, "".join(trained.sha256 for trained in detectors.values()))
+        identity = {name: trained.sha256 for name, trained in detectors.items()}
+        identity["store"] = store_digest(store.folder)
+        unfinished = unfinished_folder(folder / "unfinished", config=cfg, **identity)
         clean = {
             name: _judged(trained.detector, targets.images, targets, cfg.batch_size)
             for name, trained in detectors.items()

@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from advforensics.attacks import losses
@@ -20,7 +19,7 @@ from advforensics.attacks.minimum import MinimumNorm
 from advforensics.data import Targets
 from advforensics.robustness.cascade import AnyAttack
 from advforensics.robustness.engine import Engine
-from advforensics.robustness.journal import Journal, Outcome, unfinished_folder
+from advforensics.robustness.journal import Journal, Outcome
 
 OUTCOME: Outcome = {"pictures": torch.arange(4.0), "seconds": 0.5, "forward": 3}
 KILLS = 10
@@ -61,22 +60,6 @@ def test_a_file_cut_short_by_a_kill_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "half.unfinished").write_bytes(cut)
     assert Journal(tmp_path).get("half", lambda: OUTCOME)["forward"] == 3
     assert {path.name for path in tmp_path.iterdir()} == {"whole.pt", "half.pt"}
-
-
-def test_a_folder_belongs_to_one_config_and_detector_and_those_of_others_go(tmp_path: Path) -> None:
-    results, cfg = tmp_path / "sweep", OmegaConf.create({"seed": 1, "again": "${seed}"})
-    first = unfinished_folder(results, cfg, "abc")
-    (first / "a.pt").touch()
-    (results / "samples.parquet").touch()
-    beside = unfinished_folder(results, cfg, "abc", "uncertified")
-    assert unfinished_folder(results, cfg.copy(), "abc") == first
-    assert [path.name for path in first.iterdir()] == ["a.pt"]
-    for config, sha256 in ((OmegaConf.merge(cfg, {"seed": 2}), "abc"), (cfg, "abd")):
-        assert isinstance(config, DictConfig)
-        other = unfinished_folder(results, config, sha256)
-        assert not list(other.iterdir())
-        assert set(results.iterdir()) == {other, beside, results / "samples.parquet"}
-        assert other != first
 
 
 class Noted(Journal):

@@ -1,36 +1,12 @@
 """What a run has done so far, on disk: a run that is killed at any moment goes on with the batch it was at."""
 
-import hashlib
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 Outcome = Mapping[str, Any]  # tensors, numbers and text
-
-
-def unfinished_folder(folder: Path, cfg: DictConfig, sha256: str, prefix: str = "unfinished") -> Path:
-    """Return the folder for what a run has done so far, made if need be.
-
-    It belongs to one config and detector: a run of another gets another folder, and the folders of others are removed,
-    for nobody will go on with them.
-
-    Args:
-        folder: Where the run writes its results.
-        cfg: The composed config.
-        sha256: Hash (hex) of the detector's file; of several detectors their hashes, one after the other.
-        prefix: Of the folder's name; runs that share ``folder`` and must not remove each other's need one each.
-    """
-    identity = OmegaConf.to_yaml(cfg, resolve=True) + sha256
-    unfinished = folder / f"{prefix}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    for other in folder.glob(f"{prefix}-*"):
-        if other != unfinished:
-            shutil.rmtree(other)
-    unfinished.mkdir(parents=True, exist_ok=True)
-    return unfinished
 
 
 class Journal:

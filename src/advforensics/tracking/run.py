@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 from torch import nn
+
+from advforensics.unfinished import leaves
 
 
 class Run:
@@ -41,7 +43,7 @@ class Run:
 
     def params(self, config: DictConfig) -> None:
         """Set a composed config as flat params, ``defense.weight``; a value keeps the 6000 characters MLflow allows."""
-        flat = [Param(name, str(value)[:6000]) for name, value in _flat(OmegaConf.to_container(config, resolve=True))]
+        flat = [Param(name, str(value)[:6000]) for name, value in leaves(OmegaConf.to_container(config, resolve=True))]
         for start in range(0, len(flat), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.id, params=flat[start : start + 100])
 
@@ -133,12 +135,3 @@ class _LightningLogger(MLFlowLogger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Log nothing: the composed config holds them."""
-
-
-def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested dictionaries under dotted names; a list is a leaf."""
-    if not isinstance(node, dict):
-        yield name, node
-    else:
-        for key, value in node.items():
-            yield from _flat(value, f"{name}.{key}" if name else str(key))
