@@ -18,8 +18,8 @@ BURST = 60  # seconds from one photograph of a burst to the next
 def split(pictures: pd.DataFrame, val: float, test: float, least: int) -> pd.Series:
     """Return the split of every picture.
 
-    The hash of a scene is read as a fraction of all hashes and cut at the shares. So each scene has its place by itself,
-    and where tasks give the answers, that is all: what is added beside a photograph never changes its split.
+    The hash of a scene is read as a fraction of all hashes and cut at the shares: each scene has its place by itself.
+    Where tasks give the answers, that is all, and scenes that are added move none.
 
     Where sources give the answers, chance could leave a rare class out of a split. There no more scenes than needed are
     moved, those next to a cut first: until the shares of all scenes are within `TOLERANCE` (or one scene) of what was
@@ -52,7 +52,8 @@ def split(pictures: pd.DataFrame, val: float, test: float, least: int) -> pd.Ser
     shown = pd.crosstab(pictures["group"], pictures["answer"]).reindex(scenes.index, fill_value=0).to_numpy() > 0
     brought = "val" in set(scenes["given"])
     chosen = np.zeros(len(scenes), np.int64)  # positions in SPLITS
-    steps = np.full((len(scenes), len(SPLITS)), np.inf)  # to each split, past other scenes; infinite where it may not go
+    # Steps to each split, past other scenes; infinite where a scene may not go.
+    steps = np.full((len(scenes), len(SPLITS)), np.inf)
     for given, members in scenes.groupby("given").indices.items():  # in the order of hashes
         if given in ("val", "test"):
             steps[members, SPLITS.index(given)] = 0
@@ -61,7 +62,7 @@ def split(pictures: pd.DataFrame, val: float, test: float, least: int) -> pd.Ser
         tested = 0 if given else test
         validated = val if not given else 0 if brought else val / (1 - test)
         place = np.array([int(group[:16], 16) / 16**16 for group in scenes.index[members]])
-        cuts = _cuts(place, tested, tested + validated, mended=shown.any())
+        cuts = _cuts(place, tested, tested + validated, mended=bool(shown.any()))
         for name, share, begin, end in (
             ("test", tested, 0, cuts[0]),
             ("val", validated, *cuts),
@@ -132,13 +133,13 @@ def unseen(pictures: pd.DataFrame, devices: int) -> pd.Series:
 def joined(pictures: pd.DataFrame, pairs: Sequence[tuple[int, int]]) -> pd.Series:
     """Return groups such that pictures that look alike or follow one another in a burst, and their scenes, share one.
 
-    A burst is a chain: each of its pictures was taken no more than `BURST` seconds after the one before. Pictures that a
-    data set has put into different splits are not joined: its splits are kept, and the audit tells. A group has the
-    smallest name in it, whatever the order of pictures.
+    A burst is a chain: each of its pictures was taken no more than `BURST` seconds after the one before. Pictures that
+    a data set has put into different splits are not joined: its splits are kept, and the audit tells. A group has the
+    smallest name in it, whatever the order of pictures; so a picture that is added can move those that it joins.
 
     Args:
-        pictures: A row for each, with columns ``group`` (hex; a scene), ``given`` (the data set's own split), ``series``
-            and ``moment`` (see `Belonging`), the last three ``None`` where unknown.
+        pictures: A row for each, with columns ``group`` (hex; a scene), ``given`` (the data set's own split),
+            ``series`` and ``moment`` (see `Belonging`), the last three ``None`` where unknown.
         pairs: Rows of pictures that look alike.
     """
     codes, names = pd.factorize(pictures["group"])
