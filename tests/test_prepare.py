@@ -43,8 +43,8 @@ def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections
     assert rejected.keys() == reasons.keys()
     assert all(rejected[name].startswith(reason) for name, reason in reasons.items())
     used = {name for split in SPLITS for name in PatchStore("store").manifest(split)["picture"]}
-    assert used <= expected.keys() - reasons.keys()
-    assert len(used) == sum(facts["photographs"].values())
+    assert used == expected.keys() - reasons.keys()
+    assert 0 < sum(facts["photographs"].values()) <= len(used)  # many of them show the same
 
 
 def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path) -> None:

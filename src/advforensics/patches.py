@@ -16,7 +16,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Set
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +161,14 @@ def _cut(
     picture: Picture, task: Task, cutter: Cutter
 ) -> tuple[list[dict[str, Any]], list[tuple[Row, NDArray[np.uint8]]]]:
     """Return what each version of a picture looks like, and rows and patches ``(C, size, size)`` of all of them."""
+    places = cutter.places(picture)
     # What an operation does to a picture is what is asked; what a source has put before us may give it away.
-    own = (asdict(look(picture.pixels)), cutter.places(picture)) if picture.belonging.answer is None else None
+    common = asdict(look(picture.pixels)) if picture.belonging.answer is None else None
     looks: list[dict[str, Any]] = []
     patches: list[tuple[int, Row, NDArray[np.uint8]]] = []
     again: set[int] = set()
     for version in task.versions(picture, cutter.seed):
-        shown = replace(picture, pixels=version.pixels)
-        glance, places = own or (asdict(look(shown.pixels)), cutter.places(shown))
-        looks.append({"class": version.answer, **version.facts, **glance})
+        looks.append({"class": version.answer, **version.facts, **(common or asdict(look(version.pixels)))})
         corners = [corner(version.pixels, place, cutter.size) for place in places]
         again.update(number for number, pixel in enumerate(corners) if pixel in corners[:number])
         for number, (y, x) in enumerate(corners):
