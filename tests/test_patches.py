@@ -7,15 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import albumentations as A
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from toys import CUTTER, Textures, contents, picture, toy_task
 
 from advforensics import shards
 from advforensics.cutting import Colour
 from advforensics.patches import build
-from advforensics.sources.base import Picture, Rejection
+from advforensics.sources.base import Belonging, Picture, Rejection
+from advforensics.tasks.given import Given
+from advforensics.tasks.manipulation import Manipulation, Operation, resample
 
 
 def manifest(folder: Path) -> pd.DataFrame:
@@ -239,6 +243,149 @@ def test_what_is_no_store_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
-def test_a_picture_smaller_than_a_patch_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="less than a patch of 200"):
+class Odd(Textures):
+    """Twelve photographs, and one of other pixels between them."""
+
+    def __init__(self, pixels: NDArray[np.uint8], **belonging: Any) -> None:
+        super().__init__(13)
+        self.pixels = pixels
+        self.belonging = belonging
+
+    def read(self, index: int) -> Picture | Rejection:
+        """Return a photograph, each of a class in turn where classes are told."""
+        found = picture(index, self.pixels if index == 5 else None)
+        answers = {key: values[index % len(values)] for key, values in self.belonging.items()}
+        return replace(found, belonging=Belonging(**answers))
+
+
+def rejected(folder: Path) -> list[list[str]]:
+    listed: list[list[str]] = pd.read_csv(folder / "rejected.csv").to_numpy().tolist()
+    return listed
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (picture(5).pixels[:31], "too small: 96 x 31 pixels when it is cut, one patch is 32 x 32"),
+        (np.zeros((66_000, 40, 3), np.uint8) + picture(5).pixels[:1, :40], "cannot be worked on: "),
+    ],
+    ids=["small", "too long for a JPEG"],
+)
+def test_a_picture_that_cannot_be_cut_or_worked_on_is_a_row_of_what_is_rejected_and_the_rest_goes_on(
+    tmp_path: Path, pixels: NDArray[np.uint8], reason: str
+) -> None:
+    facts = build(Odd(pixels), toy_task(jpeg_quality=90), CUTTER, tmp_path / "store", "")
+    assert sum(facts["photographs"].values()) == 12
+    ((name, told),) = rejected(tmp_path / "store")
+    assert name == "photo-5"
+    assert told.startswith(reason)
+    assert "\n" not in told
+
+
+def test_a_version_that_is_smaller_than_a_patch_rejects_the_picture(tmp_path: Path) -> None:
+    operations = {"pristine": Operation(A.NoOp), "smaller": Operation(resample, {"scale_range": [0.5, 0.5]})}
+    build(Odd(picture(5).pixels[:62]), Manipulation("toy", operations), CUTTER, tmp_path / "store", "")
+    told = "too small: 48 x 31 pixels when it is cut, one patch is 32 x 32"
+    assert rejected(tmp_path / "store") == [["photo-5", told]]
+
+
+def test_a_picture_that_is_too_small_to_harmonise_is_a_row_of_what_is_rejected(tmp_path: Path) -> None:
+    task = Given("made", ["a", "b"], False, harmonise=True, side=64, quality=90, least_scenes=0, unseen_devices=0)
+    source = Odd(picture(5).pixels[:63], answer=["a", "b"])
+    build(source, task, replace(CUTTER, min_photographs=1), tmp_path / "store", "")
+    told = "too small to harmonise: 96 x 63 pixels, task.side is 64"
+    assert rejected(tmp_path / "store") == [["photo-5", told]]
+
+
+def test_where_no_picture_is_left_the_error_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no patch in 12 files.*too small: 96 x 72 pixels.*12 rejected") as raised:
         build(Textures(12), toy_task(), replace(CUTTER, size=200), tmp_path / "store", "")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("side", [32, 34])
+def test_a_picture_hardly_larger_than_a_patch_gives_every_place_once_and_the_log_counts_it(
+    tmp_path: Path, side: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(Odd(picture(5).pixels[:side, :side]), toy_task(), replace(CUTTER, per_photograph=16), tmp_path / "store", "")
+    table = manifest(tmp_path / "store")
+    assert not table.duplicated(["picture", "operation", "y", "x"]).any()
+    counts = table.groupby(["picture", "class"]).size()
+    assert set(counts[counts != 16]) <= {(side - 31) ** 2}
+    assert (table["picture"] == "photo-5").sum() == 3 * (side - 31) ** 2
+    assert "1 of 13 pictures give fewer than 16 patches" in caplog.text
+
+
+def test_places_that_an_operation_lays_onto_each_other_are_left_out_of_all_versions(tmp_path: Path) -> None:
+    operations = {"pristine": Operation(A.NoOp), "smaller": Operation(resample, {"scale_range": [0.5, 0.5]})}
+    build(Textures(12), Manipulation("toy", operations), replace(CUTTER, per_photograph=32), tmp_path / "store", "")
+    table = manifest(tmp_path / "store")
+    assert not table.duplicated(["picture", "operation", "y", "x"]).any()
+    counts = table.groupby(["picture", "operation"]).size()
+    assert counts.max() <= 5 * 17  # corners of a picture of 36 x 48
+    assert (counts[:, "pristine"] == counts[:, "smaller"]).all()
+    assert counts.min() > 20
+
+
+class Alike(Textures):
+    """Photographs, each twice, the second time a little lighter."""
+
+    def __init__(self, number: int, split: Sequence[str | None] = (None,)) -> None:
+        super().__init__(number)
+        self.split = split
+
+    def read(self, index: int) -> Picture | Rejection:
+        """Return photograph ``index // 2``."""
+        found = picture(index // 2)
+        pixels = np.clip(found.pixels, 0, 253) + np.uint8(index % 2)
+        return replace(
+            picture(index, pixels), belonging=Belonging("ab"[index // 2 % 2], split=self.split[index % len(self.split)])
+        )
+
+
+def given_task() -> Given:
+    return Given("made", ["a", "b"], False, harmonise=False, side=0, quality=0, least_scenes=0, unseen_devices=0)
+
+
+def test_pictures_that_look_alike_stay_in_one_split_though_nothing_is_harmonised(tmp_path: Path) -> None:
+    build(Alike(80), given_task(), CUTTER, tmp_path / "store", "")
+    table = manifest(tmp_path / "store")
+    pairs = table.assign(pair=table["picture"].str.removeprefix("photo-").astype(int) // 2).groupby("pair")
+    assert pairs["group"].unique().map(len).max() == pairs["split"].unique().map(len).max() == 1
+    assert json.loads((tmp_path / "store" / "audit.json").read_text())["alike"] == []
+
+
+def test_pictures_that_look_alike_in_splits_of_the_data_set_stay_there_and_the_audit_warns(tmp_path: Path) -> None:
+    build(Alike(40, ("train", "test")), given_task(), replace(CUTTER, min_photographs=1), tmp_path / "store", "")
+    found = json.loads((tmp_path / "store" / "audit.json").read_text())
+    assert len(found["alike"]) == 20
+    assert "20 pairs of pictures look alike but lie in different splits" in found["warnings"][-1]
+    table = manifest(tmp_path / "store").drop_duplicates("picture").set_index("picture")["split"]
+    assert {table[f"photo-{index}"] for index in range(1, 40, 2)} == {"test"}
+    assert {table[f"photo-{index}"] for index in range(0, 40, 2)} == {"train", "val"}
+
+
+@pytest.mark.parametrize("own", ["train", "test"])
+def test_a_data_set_whose_own_splits_leave_one_empty_is_refused_before_and_after_reading(
+    tmp_path: Path, own: str
+) -> None:
+    with pytest.raises(ValueError, match="data set's own splits are kept: give more pictures of the split") as raised:
+        build(Alike(20, (own,)), given_task(), CUTTER, tmp_path / "store", "")
+    assert "enough" not in str(raised.value)
+
+    class Telling(Alike):
+        own_splits: ClassVar[Any] = {own}
+
+        def read(self, index: int) -> Picture | Rejection:
+            raise AssertionError("nothing is to be read")
+
+    with pytest.raises(ValueError, match=f"all pictures lie in the data set's own split {own}, which is kept"):
+        build(Telling(20, (own,)), given_task(), CUTTER, tmp_path / "other", "")
+
+
+def test_too_few_scenes_of_a_class_tell_how_many_are_enough_and_so_many_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"too few usable photographs: 4 of class b .* 6 scenes of a class are enough"):
+        build(Odd(picture(5).pixels, answer=["a", "a", "b"]), given_task(), CUTTER, tmp_path / "store", "")
+    source = Odd(picture(5).pixels, answer=["a", "b"])
+    facts = build(source, given_task(), CUTTER, tmp_path / "store", "")
+    assert sum(facts["photographs"].values()) == 13

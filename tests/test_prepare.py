@@ -43,8 +43,8 @@ def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections
     assert rejected.keys() == reasons.keys()
     assert all(rejected[name].startswith(reason) for name, reason in reasons.items())
     used = {name for split in SPLITS for name in PatchStore("store").manifest(split)["picture"]}
-    assert used <= expected.keys() - reasons.keys()
-    assert len(used) == sum(facts["photographs"].values())
+    assert used == expected.keys() - reasons.keys()
+    assert 0 < sum(facts["photographs"].values()) <= len(used)  # many of them show the same
 
 
 def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path) -> None:
@@ -108,6 +108,44 @@ def test_photographs_can_be_the_scenes_of_whatever_is_simulated(composed: Compos
     taken = instantiate(cfg.source, _convert_="all").read(0)
     assert isinstance(taken, Picture)
     assert taken.pixels.shape == (96, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("patches.size=null", "patches.size=None must be a whole number, 1 or more"),
+        ("patches.test=1", "a store needs photographs in all three splits"),
+    ],
+)
+def test_what_cannot_be_a_store_is_told_in_one_line(
+    composed: Compose, tmp_path: Path, override: str, told: str
+) -> None:
+    folder = photographs(tmp_path / "photos", 12)
+    with pytest.raises(Exception, match=told):
+        prepare(composed("prepare", *folder, *SMALL, override, "store=one"))
+
+
+def forensynths(folder: Path, splits: tuple[str, ...], each: int) -> list[str]:
+    """Fill a folder as ForenSynths lies; return the overrides that name it."""
+    for number in range(2 * each * len(splits)):
+        split, made = splits[number % len(splits)], ("0_real", "1_fake")[number // len(splits) % 2]
+        path = folder / split / "airplane" / made / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number).pixels).save(path)
+    return ["experiment=generated", "source=forensynths", f"source.folder={folder}"]
+
+
+def test_pictures_for_validation_of_a_data_set_validate_and_do_nothing_else(composed: Compose, tmp_path: Path) -> None:
+    facts = prepare(composed("prepare", *forensynths(tmp_path / "data", SPLITS, 6), *SMALL, "store=one"))
+    assert facts["photographs"] == {"train": 12, "val": 12, "test": 12}
+    for split in SPLITS:
+        assert set(PatchStore("one").manifest(split)["picture"].str.partition("/")[0]) == {split}
+
+
+def test_a_data_set_that_lies_there_without_its_training_pictures_is_told_so(composed: Compose, tmp_path: Path) -> None:
+    folder = forensynths(tmp_path / "data", ("test",), 2)
+    with pytest.raises(ValueError, match="all pictures lie in the data set's own split test, which is kept"):
+        prepare(composed("prepare", *folder, *SMALL, "store=one"))
 
 
 def test_too_few_photographs_name_how_many_are_needed_and_leave_no_store(composed: Compose, tmp_path: Path) -> None:

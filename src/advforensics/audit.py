@@ -16,7 +16,6 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from advforensics.looks import ALIKE, alike
 from advforensics.robustness.intervals import Bootstrap
 
 FOLDS = 5
@@ -34,13 +33,14 @@ CLUES = {
 CATEGORIES = 20  # that a classifier tells apart
 
 
-def audit(pictures: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def audit(pictures: pd.DataFrame, classes: Sequence[str], alike: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return what ``audit.json`` holds.
 
     Args:
-        pictures: A row for each picture and class, with columns ``picture``, ``group``, ``class``, ``split``,
-            ``likeness``, and any of those in `CLUES`.
+        pictures: A row for each picture and class, with columns ``picture``, ``group``, ``class``, ``split``, and any
+            of those in `CLUES`.
         classes: Class names by label.
+        alike: Pairs of pictures that look alike.
 
     Returns:
         ``chance``; for each clue, and for ``all`` of them, ``balanced_accuracy`` with 95% limits ``low`` and ``high``,
@@ -65,7 +65,7 @@ def audit(pictures: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         every = [name for names in told.values() for name in names]
         forest = RandomForestClassifier(100, min_samples_leaf=3, class_weight="balanced", random_state=0)
         clues["all"] = _score(table, every, forest, len(classes))
-    pairs = _torn(table)
+    pairs = _torn(table, alike)
     return {
         "chance": 1 / len(classes),
         "scenes_of_the_rarest_class": scenes,
@@ -115,15 +115,12 @@ def _told_by(table: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, s
     return told
 
 
-def _torn(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the pairs of pictures that look alike and lie in different splits, once for each pair of files."""
-    ones = table.drop_duplicates("picture").reset_index(drop=True)
-    found = []
-    for first, second in alike(ones["likeness"].tolist(), ALIKE):
-        one, other = ones.loc[first], ones.loc[second]
-        if one["split"] != other["split"]:
-            found.append({"pictures": [one["picture"], other["picture"]], "splits": [one["split"], other["split"]]})
-    return found
+def _torn(table: pd.DataFrame, alike: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return those pairs of pictures that lie in different splits."""
+    splits = dict(zip(table["picture"], table["split"], strict=True))
+    kept = (pair for pair in alike if splits.keys() >= set(pair))
+    found = [{"pictures": list(pair), "splits": [splits[name] for name in pair]} for pair in kept]
+    return [pair for pair in found if len(set(pair["splits"])) == 2]
 
 
 def _warnings(clues: dict[str, Any], pairs: list[dict[str, Any]], scenes: int, classes: Sequence[str]) -> list[str]:

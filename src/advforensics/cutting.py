@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from advforensics.sources.base import Picture
+from advforensics.sources.base import Picture, UnusableError
 
 Colour = Literal["green", "rgb"]
 
@@ -20,7 +20,7 @@ class Cutter:
         size: Side of a patch in pixels.
         short_side: Pictures are first shrunk, by the whole factor that brings their shorter side nearest to this many
             pixels; ``None`` leaves them as they are. See :func:`shrink`.
-        per_photograph: Patches cut from each photograph, of every class.
+        per_photograph: Patches cut from each photograph, of every class, as far as it has so many places.
         colour: ``green`` keeps one channel: the one a Bayer camera samples most and interpolates least.
         min_std: A place where the picture's own patch varies less than this (standard deviation, in levels) is not
             cut: on a clipped sky no operation leaves a trace, so no answer would be right.
@@ -30,7 +30,7 @@ class Cutter:
         seed: Seeds places and operation parameters; not the split, which the content of a photograph decides.
 
     Raises:
-        ValueError: If the shares do not leave any photograph for training.
+        ValueError: If a number is missing or not positive, or the shares leave a split without photographs.
     """
 
     size: int
@@ -44,23 +44,37 @@ class Cutter:
     seed: int
 
     def __post_init__(self) -> None:
-        if not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
-            raise ValueError(f"patches.val={self.val} and patches.test={self.test} must be positive and sum below 1")
+        for name, value in (("size", self.size), ("per_photograph", self.per_photograph)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"patches.{name}={value} must be a whole number, 1 or more: patches of one size are cut from every"
+                    " picture; verdicts on whole pictures come from several (patches_per_picture of a sweep)"
+                )
+        if self.min_photographs < 1 or not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
+            raise ValueError(
+                f"patches.val={self.val}, patches.test={self.test}, patches.min_photographs={self.min_photographs}: a"
+                " store needs photographs in all three splits. Shares must be positive and sum below 1, the number 1 or"
+                " more"
+            )
 
     def places(self, picture: Picture) -> NDArray[np.float64]:
         """Draw where to cut: corners of patches as fractions of the free range, shape ``(n, 2)``, y before x.
 
-        Fractions, because an operation may change the size of the picture. Fewer than ``per_photograph`` come back
-        when most of the picture is flat.
+        Fractions, because an operation may change the size of the picture. No two are the same pixel of the picture.
+        Fewer than ``per_photograph`` come back when it is hardly larger than a patch, or most of it is flat.
+
+        Raises:
+            UnusableError: If it is smaller than a patch.
         """
         rng = np.random.default_rng([self.seed, int(picture.content[16:32], 16)])
-        places: list[NDArray[np.float64]] = []
+        places: dict[tuple[int, int], NDArray[np.float64]] = {}
         for place in rng.uniform(size=(10 * self.per_photograph, 2)):
-            if cut(picture.pixels, place, self.size)[..., 1].std() >= self.min_std:
-                places.append(place)
+            pixel = corner(picture.pixels, place, self.size)
+            if pixel not in places and cut(picture.pixels, place, self.size)[..., 1].std() >= self.min_std:
+                places[pixel] = place
                 if len(places) == self.per_photograph:
                     break
-        return np.array(places).reshape(-1, 2)
+        return np.array(list(places.values())).reshape(-1, 2)
 
 
 def cut(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
@@ -70,8 +84,14 @@ def cut(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> NDA
 
 
 def corner(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> tuple[int, int]:
-    """Return the pixel coordinates ``(y, x)`` of the corner at fractions ``place``."""
+    """Return the pixel coordinates ``(y, x)`` of the corner at fractions ``place``.
+
+    Raises:
+        UnusableError: If no patch fits in.
+    """
     height, width = pixels.shape[:2]
+    if min(height, width) < size:
+        raise UnusableError(f"too small: {width} x {height} pixels when it is cut, one patch is {size} x {size}")
     return round(float(place[0]) * (height - size)), round(float(place[1]) * (width - size))
 
 

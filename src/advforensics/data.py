@@ -79,6 +79,7 @@ class PatchDataset(Dataset[Batch]):
         self._row = self.manifest["index"].to_numpy()
         self._shards = [np.load(store.folder / name, mmap_mode="r") for name in names]
         self._shape = store.shape
+        self._classes = len(store.classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,12 +89,17 @@ class PatchDataset(Dataset[Batch]):
         return self.patches(indices).float().div_(255), self.labels[torch.as_tensor(indices)]
 
     def spread(self, images: int | None) -> list[int]:
-        """Return indices of so many images, evenly over photographs and classes; of all for ``None``."""
+        """Return indices of so many images, as `stacks` orders them; of all for ``None``."""
         indices: list[int] = self.stacks(images, 1)[:, 0].tolist()
         return indices
 
     def stacks(self, images: int | None, together: int) -> NDArray[np.int64]:
-        """Return indices of patches that make an image together, evenly over photographs and classes.
+        """Return indices of patches that make an image together, evenly over classes and scenes.
+
+        The first few are as fair a sample as all: classes take turns, so that their numbers differ by one at most until
+        one has no more; each goes through all scenes before it comes to one again, and through all pictures of a scene.
+        Where every scene shows every class, N images are of N scenes, or of all of them. Scenes and pictures follow one
+        another by their content hashes, which know nothing of names or classes.
 
         Args:
             images: How many; ``None`` for all.
@@ -111,9 +117,15 @@ class PatchDataset(Dataset[Batch]):
         if not len(used):
             raise ValueError(f"patches_per_picture={together}: no picture of the split has so many")
         stacks = used[np.lexsort((position[used], whole[used]))].reshape(-1, together)
-        stacks = stacks[stacks[:, 0].argsort()]
-        rank = self.manifest.iloc[stacks[:, 0]].groupby(["group", "label"], sort=False).cumcount().to_numpy()
-        chosen: NDArray[np.int64] = stacks[rank.argsort(kind="stable")][:images]
+        heads = self.manifest.iloc[stacks[:, 0]].reset_index(drop=True).assign(position=position[stacks[:, 0]])
+        scene = pd.factorize(heads["group"], sort=True)[0]
+        scenes, turns = scene.max() + 1, np.arange(scene.max() + 1)
+        # In turn n it is for class n mod K to take scene n mod S; back where it began, a class goes one scene on.
+        taken = (turns * self._classes + turns // (scenes // np.gcd(scenes, self._classes))) % scenes
+        heads["turn"] = taken.argsort()[(scene - heads["label"]) % scenes]
+        heads["of_scene"] = heads.sort_values(["position", "content"]).groupby(["group", "label"]).cumcount()
+        heads["of_class"] = heads.sort_values(["of_scene", "turn"]).groupby("label").cumcount()
+        chosen: NDArray[np.int64] = stacks[heads.sort_values(["of_class", "label"]).index][:images]
         return chosen
 
     def patches(self, indices: ArrayLike) -> Tensor:

@@ -15,11 +15,12 @@ A patch store is a folder::
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -27,10 +28,10 @@ from tqdm import tqdm
 
 from advforensics.audit import audit
 from advforensics.cutting import Cutter, corner, cut, shrink
-from advforensics.looks import look
+from advforensics.looks import ALIKE, alike, look
 from advforensics.manifest import write_manifest
 from advforensics.shards import Row, Shards
-from advforensics.sources.base import Picture, Rejection, Source
+from advforensics.sources.base import Picture, Rejection, Source, UnusableError
 from advforensics.splitting import SPLITS, joined, split, unseen
 from advforensics.tasks.base import Task
 from advforensics.tracking.provenance import commit
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 ORIGIN = ["picture", "group", "answer", "scene", "device", "licence"]
 ONLY_TESTS = "by a device that is kept for testing"
-PICTURE = ["content", *ORIGIN, "given", "looks"]
+PICTURE = ["content", *ORIGIN, "given", "series", "moment", "places", "looks"]
 
 
 def build(
@@ -56,7 +57,7 @@ def build(
     and ends with the same bytes, if source, settings and code are still the same.
 
     Args:
-        source: Pictures; an exact copy of one that was there before is rejected.
+        source: Pictures; an exact copy of one that was there before is rejected, and what cannot be cut.
         task: Their labelled versions.
         cutter: Where and what to cut.
         folder: Where the store goes; an older one there is replaced.
@@ -68,9 +69,10 @@ def build(
 
     Raises:
         FileExistsError: If the folder holds anything but an older store.
-        ValueError: If a picture is smaller than a patch, a split would hold fewer photographs than
-            ``cutter.min_photographs``, or a class would be missing in one; says how many there are.
+        ValueError: If no picture is left, or a split would hold fewer photographs of a class than
+            ``cutter.min_photographs``; says how many there are.
     """
+    _require_splits(source.own_splits)
     if folder.exists() and any(folder.iterdir()) and not (folder / "store.json").is_file():
         raise FileExistsError(f"{folder} holds something that is not a patch store; give store=FOLDER another folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
@@ -82,17 +84,29 @@ def build(
         _take(source.read(candidate), seen, task, cutter, shards)
         shards.passed(candidate)
     shards.flush()
-    pictures, left_out = _chosen(pd.DataFrame(shards.pictures, columns=PICTURE), task, cutter)
+    pictures = pd.DataFrame(shards.pictures, columns=PICTURE)
+    pairs = alike([looks[0]["likeness"] for looks in pictures["looks"]], ALIKE)
+    look_alike = [(pictures["picture"][first], pictures["picture"][second]) for first, second in pairs]
+    pictures, left_out = _chosen(pictures.assign(group=joined(pictures, pairs)), task, cutter)
     rejected = pd.concat([pd.DataFrame(shards.rejected, columns=["name", "reason"]), left_out], ignore_index=True)
     rejected.to_csv(unfinished / "rejected.csv", index=False)
     if pictures.empty:
-        raise ValueError(f"no patch in {len(source)} files ({len(rejected)} rejected: see {unfinished}/rejected.csv)")
+        raise ValueError(
+            f"no patch in {len(source)} files, most often for this reason: {rejected['reason'].mode()[0]}"
+            f" ({len(rejected)} rejected, see {unfinished}/rejected.csv)"
+        )
+    fewer = int((pictures["places"] < cutter.per_photograph).sum())
+    if fewer:
+        log.warning(
+            "%s: %d of %d pictures give fewer than %d patches of each class: small or mostly flat",
+            *(folder, fewer, len(pictures), cutter.per_photograph),
+        )
     shown = pictures.explode("looks", ignore_index=True)
     shown = shown.drop(columns="looks").join(pd.DataFrame(shown["looks"].tolist()))
     classes = task.classes_of(set(shown["class"]))
     photographs = shown.pivot_table("group", "split", "class", aggfunc="nunique", fill_value=0)
     photographs = photographs.reindex(index=list(SPLITS), columns=list(classes), fill_value=0)
-    _require_photographs(photographs, cutter, len(rejected), unfinished / "rejected.csv")
+    _require_photographs(photographs, pictures, cutter, f"{len(rejected)} rejected, see {unfinished}/rejected.csv")
     origin = pictures[["content", *ORIGIN, "split"]]
     patches = write_manifest(unfinished / "manifest.parquet", shards.rows(), origin, classes)
     facts: dict[str, Any] = {
@@ -106,7 +120,7 @@ def build(
         "cutter": asdict(cutter),
     }
     shown.to_parquet(unfinished / "pictures.parquet", index=False)
-    found = audit(shown, classes)
+    found = audit(shown, classes, look_alike)
     (unfinished / "audit.json").write_text(json.dumps(found, indent=2) + "\n")
     for warning in found["warnings"]:
         log.warning("%s: %s", folder, warning)
@@ -126,22 +140,20 @@ def _take(found: Picture | Rejection, seen: dict[str, str], task: Task, cutter: 
     if isinstance(found, Rejection):
         shards.reject(asdict(found))
         return
-    picture = shrink(found, cutter.short_side) if cutter.short_side is not None else found
-    height, width = picture.pixels.shape[:2]
-    if min(height, width) < cutter.size:
-        raise ValueError(
-            f"{picture.name} is {width} x {height} pixels when it is to be cut, less than a patch of {cutter.size};"
-            " lower patches.size, or raise patches.short_side"
-        )
+    try:
+        picture = shrink(found, cutter.short_side) if cutter.short_side is not None else found
+        looks, patches = _cut(picture, task, cutter)
+    except UnusableError as error:
+        shards.reject({"name": found.name, "reason": str(error)})
+        return
+    except cv2.error as error:  # too wide for a JPEG file, for one
+        shards.reject({"name": found.name, "reason": f"cannot be worked on: {error.err} in {error.func}"})
+        return
     belonging = asdict(picture.belonging)
     belonging["given"] = belonging.pop("split")
     row = {"picture": picture.name, "content": picture.content, "group": picture.group, "licence": picture.licence}
-    looks, patches = _cut(picture, task, cutter)
-    if not patches:
-        shards.reject({"name": picture.name, "reason": f"flat: no place varies by {cutter.min_std} levels"})
-        return
     seen[picture.content] = picture.name
-    shards.add({**row, **belonging, "looks": looks}, patches)
+    shards.add({**row, **belonging, "places": len(patches) // len(looks), "looks": looks}, patches)
 
 
 def _cut(
@@ -152,12 +164,14 @@ def _cut(
     # What an operation does to a picture is what is asked; what a source has put before us may give it away.
     common = asdict(look(picture.pixels)) if picture.belonging.answer is None else None
     looks: list[dict[str, Any]] = []
-    patches: list[tuple[Row, NDArray[np.uint8]]] = []
+    patches: list[tuple[int, Row, NDArray[np.uint8]]] = []
+    again: set[int] = set()
     for version in task.versions(picture, cutter.seed):
         looks.append({"class": version.answer, **version.facts, **(common or asdict(look(version.pixels)))})
-        for number, place in enumerate(places):
-            y, x = corner(version.pixels, place, cutter.size)
-            patch = cut(version.pixels, place, cutter.size)
+        corners = [corner(version.pixels, place, cutter.size) for place in places]
+        again.update(number for number, pixel in enumerate(corners) if pixel in corners[:number])
+        for number, (y, x) in enumerate(corners):
+            patch = cut(version.pixels, places[number], cutter.size)
             channels = patch if cutter.colour == "rgb" else patch[..., 1:2]
             row: Row = {
                 "patch_id": f"{picture.content[:16]}-{version.operation}-{number:03d}",
@@ -168,17 +182,18 @@ def _cut(
                 "y": y,
                 "x": x,
             }
-            patches.append((row, np.ascontiguousarray(channels.transpose(2, 0, 1))))
-    return looks, patches
+            patches.append((number, row, np.ascontiguousarray(channels.transpose(2, 0, 1))))
+    if not patches:
+        raise UnusableError(f"flat: no place varies by {cutter.min_std} levels")
+    # Places that an operation lays onto each other are left out of all versions: classes stay balanced.
+    return looks, [(row, patch) for number, row, patch in patches if number not in again]
 
 
 def _chosen(pictures: pd.DataFrame, task: Task, cutter: Cutter) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return pictures with their splits, and names and reasons of those that no split can use."""
     rare = _rare(pictures, task.least_scenes)
     pictures = pictures[~pictures["picture"].isin(rare["name"])].reset_index(drop=True)
-    if task.harmonise:
-        pictures["group"] = joined(pictures["group"], pictures["looks"].map(lambda looks: looks[0]["likeness"]))
-    pictures["split"] = split(pictures, cutter.val, cutter.test)
+    pictures["split"] = split(pictures, cutter.val, cutter.test, cutter.min_photographs)
     testing = unseen(pictures, task.unseen_devices)
     only_tests = pd.DataFrame({"name": pictures["picture"][testing]}).assign(reason=ONLY_TESTS)
     return pictures[~testing].reset_index(drop=True), pd.concat([rare, only_tests], ignore_index=True)
@@ -192,15 +207,30 @@ def _rare(pictures: pd.DataFrame, least: int) -> pd.DataFrame:
     return pd.DataFrame({"name": few["picture"], "reason": reasons})
 
 
-def _require_photographs(photographs: pd.DataFrame, cutter: Cutter, rejected: int, listing: Path) -> None:
-    shares = pd.Series({"train": 1 - cutter.val - cutter.test, "val": cutter.val, "test": cutter.test})
-    # Twice the mean need, since the content hash decides and so the split of few photographs is uneven.
-    needed = round(2 * cutter.min_photographs / shares.min())
+def _require_splits(own: Set[str | None]) -> None:
+    """Refuse a data set whose own splits leave one empty, before anything is read."""
+    if None not in own and not {"train", "test"} <= own:
+        raise ValueError(
+            f"all pictures lie in the data set's own split {' or '.join(sorted(filter(None, own)))}, which is kept; a"
+            " store needs pictures to train on and to test on. Give a folder that holds both"
+        )
+
+
+def _require_photographs(photographs: pd.DataFrame, pictures: pd.DataFrame, cutter: Cutter, rejected: str) -> None:
+    """Refuse counts by split and class that are too low, and tell what would be enough."""
+    least = cutter.min_photographs
+    if pictures["given"].notna().any():
+        enough = "The data set's own splits are kept: give more pictures of the split that lacks them"
+    elif pictures["answer"].notna().any():
+        enough = f"{len(SPLITS) * least} scenes of a class are enough as a rule; give more"
+    else:
+        # Twice the mean need, since the content hash decides and so the split of few photographs is uneven.
+        needed = round(2 * least / min(1 - cutter.val - cutter.test, cutter.val, cutter.test))
+        enough = f"About {needed} photographs are enough as a rule; give more"
     for name, counts in photographs.items():
-        if (counts < cutter.min_photographs).any():
+        if (counts < least).any():
             told = ", ".join(f"{split} {count}" for split, count in counts.items())
             raise ValueError(
-                f"too few usable photographs: {counts.sum()} of class {name} ({told}; {rejected} rejected, see"
-                f" {listing}), but every split needs {cutter.min_photographs}. About {needed} photographs are enough"
-                " as a rule; give more, or lower patches.min_photographs"
+                f"too few usable photographs: {counts.sum()} of class {name} ({told}; {rejected}), but every split"
+                f" needs {least}. {enough}, or lower patches.min_photographs"
             )

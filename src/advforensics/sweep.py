@@ -110,7 +110,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
 
 
 def select(store: PatchStore, trained: Trained, split: str, images: int | None, together: int = 1) -> Targets:
-    """Return the patches to attack: the first of every photograph and class, then the second, and so on.
+    """Return the patches to attack, a fair sample of classes and scenes however few; see `PatchDataset.stacks`.
 
     Args:
         store: The patch store.

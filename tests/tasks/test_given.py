@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import picture
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Belonging, UnusableError
 from advforensics.tasks.given import Given
 
 PLAIN: dict[str, Any] = {
@@ -38,6 +38,12 @@ def test_harmonised_pictures_are_the_middle_in_a_file_of_one_quality() -> None:
     assert version.pixels.shape == (48, 48, 3)
     middle = photograph.pixels[12:60, 24:72]
     assert 0 < np.abs(version.pixels.astype(int) - middle).mean() < 10
+
+
+def test_a_picture_that_is_too_small_to_harmonise_cannot_be_used() -> None:
+    photograph = replace(picture(0, picture(0).pixels[:47]), belonging=Belonging("D70"))
+    with pytest.raises(UnusableError, match=r"too small to harmonise: 96 x 47 pixels, task\.side is 48"):
+        list(given(harmonise=True).versions(photograph, seed=0))
 
 
 def test_classes_are_those_asked_for_or_all_there_are() -> None:

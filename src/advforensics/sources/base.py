@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,13 +20,17 @@ class Belonging:
             answers.
         scene: What it shows. Pictures of one scene stay in one split; ``None`` is a scene of its own.
         device: Which specimen of a camera took it.
-        split: ``train`` or ``test``, where a data set has been split by its authors.
+        split: ``train``, ``val`` or ``test``, where a data set has been split by its authors.
+        series: Pictures by one camera, as far as is known: those that follow one another in a burst stay in one split.
+        moment: When it was taken, in seconds since some moment that all pictures of the series share.
     """
 
     answer: str | None = None
     scene: str | None = None
     device: str | None = None
     split: str | None = None
+    series: str | None = None
+    moment: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class Rejection:
     reason: str
 
 
+class UnusableError(Exception):
+    """A picture cannot be used; the message is the reason in ``rejected.csv``."""
+
+
 class Source(ABC):
     """Pictures in an order that depends on nothing but the source itself."""
 
@@ -79,6 +87,11 @@ class Source(ABC):
     @abstractmethod
     def identity(self) -> str:
         """What two sources that give the same pictures have in common, and others do not."""
+
+    @property
+    def own_splits(self) -> Set[str | None]:
+        """Splits of a data set's own that pictures may lie in, as far as is known before they are read."""
+        return {None}
 
     def __iter__(self) -> Iterator[Picture | Rejection]:
         """Yield all candidates, holding none."""

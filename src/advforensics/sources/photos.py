@@ -7,7 +7,7 @@ import re
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from advforensics.sources.base import Belonging, Picture, Rejection, Source
+from advforensics.sources.base import Belonging, Picture, Rejection, Source, UnusableError
 from advforensics.sources.facts import facts
 from advforensics.sources.layouts.base import Layout
 from advforensics.sources.licences import licences as licences_of
@@ -119,6 +119,11 @@ class Photos(Source):
                 told.append(f"{name} {status.st_size} {status.st_mtime_ns}")
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
+    @property
+    def own_splits(self) -> Set[str | None]:
+        """Those in which the layout places any file."""
+        return {place.split for place in self._places if isinstance(place, Belonging)}
+
     def read(self, index: int) -> Picture | Rejection:
         """Return the picture in the file with that number, the files being sorted by name."""
         (name, path), place = self._files[index], self._places[index]
@@ -134,7 +139,7 @@ class Photos(Source):
                 return Rejection(name, refined)
             content = hashlib.sha256(data).hexdigest()
             return Picture(name, content, pixels, refined, told, self._licences.get(name))
-        except _UnusableError as error:
+        except UnusableError as error:
             return Rejection(name, str(error))
 
     def _content(self, path: Path) -> bytes:
@@ -145,25 +150,19 @@ class Photos(Source):
                 file.seek(0)
                 return file.read()
         except FileNotFoundError as error:
-            raise _UnusableError("broken link" if path.is_symlink() else "no longer there") from error
+            raise UnusableError("broken link" if path.is_symlink() else "no longer there") from error
         except IsADirectoryError as error:
-            raise _UnusableError("link to a folder: not followed") from error
+            raise UnusableError("link to a folder: not followed") from error
         except OSError as error:
-            raise _UnusableError(f"cannot be read: {error.strerror}") from error
+            raise UnusableError(f"cannot be read: {error.strerror}") from error
 
     def _check_header(self, file: BinaryIO) -> None:
         with _opened(file) as image:
             width, height = image.size
         if min(width, height) < self.min_size:
-            raise _UnusableError(
-                f"too small: {width} x {height} pixels, one patch is {self.min_size} x {self.min_size}"
-            )
+            raise UnusableError(f"too small: {width} x {height} pixels, one patch is {self.min_size} x {self.min_size}")
         if width * height > self.max_pixels:
-            raise _UnusableError(f"absurdly large: {width} x {height} pixels, the limit is {self.max_pixels} in all")
-
-
-class _UnusableError(Exception):
-    """A file gives no picture; the message is the reason in ``rejected``."""
+            raise UnusableError(f"absurdly large: {width} x {height} pixels, the limit is {self.max_pixels} in all")
 
 
 def _candidates(folder: Path) -> dict[str, Path]:
@@ -208,10 +207,10 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     """Open a picture without decoding it; inside, decoders are quiet and what they raise becomes a reason."""
     start = file.read(_SIGNATURE_LENGTH)
     if not start:
-        raise _UnusableError("empty file")
+        raise UnusableError("empty file")
     signature = _SIGNATURE.match(start)
     if signature is None or signature.lastgroup is None:
-        raise _UnusableError("not an image (JPEG, PNG, TIFF, WebP or BMP)")
+        raise UnusableError("not an image (JPEG, PNG, TIFF, WebP or BMP)")
     kind = signature.lastgroup
     file.seek(0)
     pixel_limit, log_level = Image.MAX_IMAGE_PIXELS, cv2.utils.logging.getLogLevel()
@@ -220,12 +219,12 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=[kind]) as image:
             yield image
-    except (_UnusableError, MemoryError):
+    except (UnusableError, MemoryError):
         raise
     except UnidentifiedImageError as error:  # its own message is no more than an address in memory
-        raise _UnusableError(f"damaged, truncated or unsupported {kind}: its header cannot be understood") from error
+        raise UnusableError(f"damaged, truncated or unsupported {kind}: its header cannot be understood") from error
     except Exception as error:  # a broken file can make a decoder raise anything, and must cost a row, not the run
-        raise _UnusableError(f"damaged or truncated {kind}: {error}") from error
+        raise UnusableError(f"damaged or truncated {kind}: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = pixel_limit
         cv2.utils.logging.setLogLevel(log_level)
@@ -234,14 +233,14 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
 def _decode(data: bytes) -> NDArray[np.uint8]:
     """Return the upright RGB pixels, shape (H, W, 3), of the whole of a file."""
     if data.startswith(b"\xff\xd8") and not _reaches_its_end(data):
-        raise _UnusableError("damaged or truncated JPEG: it has no end marker")
+        raise UnusableError("damaged or truncated JPEG: it has no end marker")
     with _opened(io.BytesIO(data)) as image:
         image.verify()  # the checksums of a PNG, which loading does not look at
     with _opened(io.BytesIO(data)) as image:
         image.load()
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
         if tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
-            raise _UnusableError("reduced preview in front of the picture (a raw file?): develop it first")
+            raise UnusableError("reduced preview in front of the picture (a raw file?): develop it first")
         bits = data[_PNG_BIT_DEPTH] if image.format == "PNG" else max(tags.get(ExifTags.Base.BitsPerSample, (8,)))
         if bits == 16 and image.mode in _MODES_16_BIT:
             white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
@@ -250,7 +249,7 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
             deep.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
             return np.array(ImageOps.exif_transpose(deep))
         if bits > 8 or image.mode not in _MODES_8_BIT:
-            raise _UnusableError(f"unsupported pixels: {bits} bits, mode {image.mode}. Save it as 8 or 16 bit RGB")
+            raise UnusableError(f"unsupported pixels: {bits} bits, mode {image.mode}. Save it as 8 or 16 bit RGB")
         image.info.pop("transparency", None)  # of a palette, or one colour that stands for transparent
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
@@ -262,7 +261,7 @@ def _decode_16_bit(data: bytes, white_is_zero: bool) -> NDArray[np.uint8]:
     except cv2.error:  # refused rather than failed; the message is about OpenCV's own source code
         deep = None
     if deep is None or deep.dtype != np.uint16:
-        raise _UnusableError("damaged or unsupported 16 bit picture. Save it without compression, or as PNG")
+        raise UnusableError("damaged or unsupported 16 bit picture. Save it without compression, or as PNG")
     pixels: NDArray[np.uint8] = cv2.convertScaleAbs(deep, alpha=1 / 257)  # rounds
     if white_is_zero:
         pixels = 255 - pixels

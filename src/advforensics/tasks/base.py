@@ -35,21 +35,22 @@ class Task(ABC):
     Attributes:
         name: Its name in tables, e.g. ``manipulation``.
         null_first: Whether the first class is the null hypothesis: nothing happened.
-        harmonise: Whether the versions differ in nothing but what was asked, and pictures that look alike are to stay
-            together.
         least_scenes: Classes with fewer scenes are left out, and listed with what is rejected.
         unseen_devices: Devices of each class that are seen in testing only, where a class has more than that.
     """
 
     name: str
     null_first: bool
-    harmonise: bool
     least_scenes: int
     unseen_devices: int
 
     @abstractmethod
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
-        """Yield the labelled versions of a picture; every draw depends on ``seed`` and ``picture.content`` only."""
+        """Yield the labelled versions of a picture; every draw depends on ``seed`` and ``picture.content`` only.
+
+        Raises:
+            UnusableError: If this picture cannot be asked about, while others can.
+        """
 
     @abstractmethod
     def classes_of(self, answers: Set[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence, Set
 import albumentations as A
 import numpy as np
 
-from advforensics.sources.base import Facts, Picture
+from advforensics.sources.base import Facts, Picture, UnusableError
 from advforensics.tasks.base import Task, Version
 from advforensics.tasks.manipulation import JPEG
 
@@ -58,6 +58,7 @@ class Given(Task):
 
         Raises:
             ValueError: If its source does not say what it is.
+            UnusableError: If it is too small to be harmonised.
         """
         answer = picture.belonging.answer
         if answer is None:
@@ -69,7 +70,7 @@ class Given(Task):
             return
         height, width = picture.pixels.shape[:2]
         if min(height, width) < self.side:
-            raise ValueError(f"{picture.name} is {width} x {height} pixels: lower task.side={self.side} to harmonise")
+            raise UnusableError(f"too small to harmonise: {width} x {height} pixels, task.side is {self.side}")
         middle = A.CenterCrop(self.side, self.side)(image=picture.pixels)["image"]
         pixels = JPEG((self.quality, self.quality), p=1.0)(image=middle)["image"]
         facts: Facts = {"format": "JPEG", "width": self.side, "height": self.side, "quality": self.quality, "exif": 0}

@@ -80,7 +80,6 @@ class Manipulation(Task):
         self.binary = binary
         self.jpeg_quality = jpeg_quality
         self.null_first = True
-        self.harmonise = False
         self.least_scenes = 0
         self.unseen_devices = 0
         null = next(iter(self.operations))

@@ -1,15 +1,21 @@
 """Make and model in a header tell the camera, however a camera has written them."""
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from odd_files import noise, saved
 from PIL import ExifTags, Image
 from toys import sift
 
 from advforensics.sources.base import Belonging
+from advforensics.sources.layouts.base import Layout
+from advforensics.sources.layouts.dresden import Dresden
 from advforensics.sources.layouts.exif import Exif
 from advforensics.sources.photos import Photos
+from advforensics.splitting import joined
 
 NOON = "2004:07:01 12:00:07"
 
@@ -30,7 +36,16 @@ def test_headers_tell_cameras_and_what_has_none_is_left_out(tmp_path: Path) -> N
         # The model names the make.
         "canon/1.jpg": (
             ("Canon", "Canon PowerShot G2", NOON),
-            Belonging("Canon PowerShot G2", f"Canon PowerShot G2 {NOON[:-3]}"),
+            Belonging(
+                "Canon PowerShot G2",
+                f"Canon PowerShot G2 {NOON[:-3]}",
+                series="Canon PowerShot G2",
+                moment=int(datetime(2004, 7, 1, 12, 0, 7, tzinfo=UTC).timestamp()),
+            ),
+        ),
+        "canon/clock-never-set.jpg": (
+            ("Canon", "Canon PowerShot G2", "0000:00:00 00:00:00"),
+            Belonging("Canon PowerShot G2"),
         ),
         "nikon/1.jpg": (("NIKON CORPORATION", "NIKON D70"), Belonging("NIKON D70")),
         # It does not.
@@ -55,14 +70,26 @@ def test_headers_tell_cameras_and_what_has_none_is_left_out(tmp_path: Path) -> N
     } == {name: belonging for name, (_, belonging) in headers.items()}
 
 
-def test_photographs_of_one_model_in_one_minute_are_one_scene(tmp_path: Path) -> None:
-    for seed, (model, taken) in enumerate(
-        [("A", NOON), ("A", NOON[:-2] + "59"), ("A", "2004:07:01 12:01:00"), ("B", NOON)]
-    ):
-        (tmp_path / f"{seed}.jpg").write_bytes(photograph(seed, "Maker", model, taken))
-    groups = [picture.group for picture in sift(Photos(tmp_path, 8, 10**6, Exif()))[0]]
-    assert groups[0] == groups[1]
+@pytest.mark.parametrize("layout", [Exif(), Dresden()], ids=["exif", "dresden"])
+def test_a_burst_is_one_scene_and_not_cut_by_the_border_of_a_minute_or_a_row(layout: Layout, tmp_path: Path) -> None:
+    burst = [("A", 18, "12:00:07"), ("A", 19, "12:00:59"), ("A", 20, "12:01:00"), ("A", 21, "12:01:58")]
+    others = [("A", 22, "12:03:01"), ("B", 19, "12:00:07")]
+    for seed, (model, number, taken) in enumerate([*burst, *others]):
+        header = photograph(seed, "Maker", model, f"2004:07:01 {taken}")
+        (tmp_path / f"Maker_{model}_0_{number}.jpg").write_bytes(header)
+    found, _ = sift(Photos(tmp_path, 8, 10**6, layout))
+    table = pd.DataFrame([{"picture": picture.name, "group": picture.group} for picture in found])
+    told = pd.DataFrame([asdict(picture.belonging) for picture in found]).rename(columns={"split": "given"})
+    groups = joined(table.join(told), [])
+    assert len(set(groups[:4])) == 1
     assert len(set(groups)) == 3
+
+
+def test_dresden_falls_back_on_rows_of_numbers_where_headers_have_no_time(tmp_path: Path) -> None:
+    for number, taken in ((18, None), (19, None), (20, None), (21, NOON)):
+        (tmp_path / f"Maker_A_0_{number}.jpg").write_bytes(photograph(number, "Maker", "A", taken))
+    scenes = [picture.belonging.scene for picture in sift(Photos(tmp_path, 8, 10**6, Dresden()))[0]]
+    assert scenes == ["Maker_A_0 1", "Maker_A_0 1", "Maker_A_0 2", f"Maker_A_0 {NOON[:-3]}"]
 
 
 def test_a_folder_of_nothing_but_flat_fields_is_shown_what_is_expected(tmp_path: Path) -> None:

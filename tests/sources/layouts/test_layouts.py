@@ -50,6 +50,7 @@ PLACES: list[tuple[Layout, dict[str, Belonging | str]]] = [
             "progan/airplane/0_real/1.png": Belonging("real", "progan/airplane/1"),
             "test/stargan/1_fake/1.png": Belonging("generated", "test/stargan/1", split="test"),
             "dataset/train/train/0_real/1.png": Belonging("real", "dataset/train/train/1", split="train"),
+            "val/train/0_real/1.png": Belonging("real", "val/train/1", split="val"),
             "progan/train/0_real/1.png": Belonging("real", "progan/train/1"),  # pictures of trains
             "train/0_real/1.png": Belonging("real", "train/1"),
             "progan/airplane/1.png": "not in a folder 0_real or 1_fake",

@@ -2,6 +2,8 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from advforensics.sources.base import Belonging, Facts
@@ -21,3 +23,21 @@ class Layout(ABC):
     def drawn(self) -> str:
         """Return the tree in words."""
         return inspect.getdoc(self) or ""
+
+
+def timed(belonging: Belonging, series: str, facts: Facts) -> Belonging:
+    """Return where a picture belongs, told in which minute its camera took it; unchanged if its header does not tell.
+
+    A minute is one scene, and `splitting.joined` makes one of bursts that go on into the next.
+
+    Args:
+        belonging: What is known without.
+        series: What the pictures of one camera have in common.
+        facts: What the file tells.
+    """
+    try:
+        taken = datetime.strptime(str(facts["taken"]), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:  # none, or the zeros of a clock that was never set
+        return belonging
+    moment = int(taken.timestamp())
+    return replace(belonging, scene=f"{series} {taken:%Y:%m:%d %H:%M}", series=series, moment=moment)

@@ -3,8 +3,8 @@
 import re
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
-from advforensics.sources.layouts.base import Layout
+from advforensics.sources.base import Belonging, Facts
+from advforensics.sources.layouts.base import Layout, timed
 
 _NAME = re.compile(r"(?P<model>.+)_(?P<device>\d+)_(?P<number>\d+)$")
 
@@ -19,13 +19,14 @@ class Dresden(Layout):
         Nikon_D200_1_17226.JPG       brand_model_device_number
 
     in one folder or in many. Names are read from the right, since brands and models hold underscores. Flat fields, in a
-    folder named so, are left out unless asked for. Scenes are not told by names: photographs of one device, taken in a
-    row, are kept together.
+    folder named so, are left out unless asked for. Scenes are not told by names. A burst is one scene: photographs by
+    one device, each taken no more than a minute after the one before. Where the header does not tell the time, rows of
+    numbers stand for bursts: one that a border cuts is torn, and what a row holds need not be of one scene.
 
     Args:
         devices: Ask for the device instead of the model.
         flat_fields: Use photographs of nothing too.
-        row: Length of a row.
+        row: Length of a row, of photographs whose header does not tell the time.
     """
 
     def __init__(self, devices: bool = False, flat_fields: bool = False, row: int = 10) -> None:
@@ -43,3 +44,7 @@ class Dresden(Layout):
         device = f"{found['model']}_{found['device']}"
         scene = f"{device} {int(found['number']) // self.row}"
         return Belonging(device if self.devices else found["model"], scene, device)
+
+    def refine(self, belonging: Belonging, facts: Facts) -> Belonging | str:
+        """Return the burst by the header instead of the row, if it tells the time."""
+        return timed(belonging, str(belonging.device), facts)

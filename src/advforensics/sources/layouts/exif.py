@@ -4,9 +4,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from advforensics.sources.base import Belonging, Facts
-from advforensics.sources.layouts.base import Layout
-
-_MINUTE = len("2004:07:01 12:30")
+from advforensics.sources.layouts.base import Layout, timed
 
 
 class Exif(Layout):
@@ -16,8 +14,9 @@ class Exif(Layout):
 
         wherever/it/lies/IMG_0001.JPG
 
-    Headers do not tell two devices of one model apart. Photographs by one model in one minute are one scene.
-    What has no header is left out, and so are flat fields, in a folder named so.
+    Headers do not tell two devices of one model apart. A burst is one scene: photographs by one model, each taken no
+    more than a minute after the one before, where headers tell the time. What has no header is left out, and so are
+    flat fields, in a folder named so.
     """
 
     def place(self, path: PurePosixPath) -> Belonging | str:
@@ -26,8 +25,8 @@ class Exif(Layout):
 
     def refine(self, belonging: Belonging, facts: Facts) -> Belonging | str:
         """Return make and model, the model alone where it names the make."""
-        make, model, taken = (str(facts[name]).strip() for name in ("make", "model", "taken"))
+        make, model = (str(facts[name]).strip() for name in ("make", "model"))
         if not model:
             return "no camera model in its header"
         camera = model if make.split(" ")[0].lower() in model.lower() else f"{make} {model}".strip()
-        return replace(belonging, answer=camera, scene=f"{camera} {taken[:_MINUTE]}" if taken else None)
+        return timed(replace(belonging, answer=camera), camera, facts)

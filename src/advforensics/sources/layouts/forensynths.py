@@ -15,14 +15,14 @@ class Forensynths(Layout):
 
         train/airplane/0_real/...
         train/airplane/1_fake/...
-        val/...                      as train
+        val/...                      as train: the validation split
         test/progan/airplane/0_real/...
         test/stargan/0_real/...
         test/stargan/1_fake/...
 
     ProGAN, StyleGAN, StyleGAN2 and CycleGAN have folders for the classes of objects, one of which is called ``train``
-    too: ``train`` and ``test`` are taken for splits only where there is a folder between them and ``0_real``. Where a
-    real picture and its forgery have the same name, they are one scene.
+    too: ``train``, ``val`` and ``test`` are taken for splits only where there is a folder between them and ``0_real``.
+    Where a real picture and its forgery have the same name, they are one scene.
     """
 
     def place(self, path: PurePosixPath) -> Belonging | str:
@@ -30,5 +30,5 @@ class Forensynths(Layout):
         if len(path.parts) < 2 or path.parts[-2] not in _ANSWERS:
             return "not in a folder 0_real or 1_fake"
         around = path.parts[:-2]
-        split = next((part for part in around[:-1] if part in ("train", "test")), None)
+        split = next((part for part in around[:-1] if part in ("train", "val", "test")), None)
         return Belonging(_ANSWERS[path.parts[-2]], scene="/".join((*around, path.stem)), split=split)
