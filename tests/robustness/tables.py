@@ -67,7 +67,7 @@ def sample_table(
                             "correct": found > 0,
                             "fell_to": state["fell_to"],
                             "margin": found,
-                            "score": 1 / (1 + np.exp(np.where(label == 0, found, -found))),
+                            "score": np.where(label == 0, -found, found),
                             "linf_levels": state["moved"],
                             "rms_levels": state["moved"],
                             "l2": state["moved"] / 255 * np.sqrt(PIXELS),
