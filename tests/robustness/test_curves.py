@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
-from tables import sample_table
+from tables import doubled, sample_table
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from advforensics.robustness.cube import CELL, WORST
@@ -49,6 +49,19 @@ def test_a_row_per_cell_and_metric_says_what_it_rests_on(table: pd.DataFrame) ->
 def test_estimates_lie_within_their_limits(table: pd.DataFrame) -> None:
     known = table.dropna()
     assert ((known["low"] <= known["estimate"] + 1e-6) & (known["estimate"] <= known["high"] + 1e-6)).all()
+
+
+def test_more_patches_of_the_same_photographs_make_no_interval_narrower(
+    samples: pd.DataFrame, table: pd.DataFrame
+) -> None:
+    numbers = ["estimate", "low", "high"]
+    found, known = (
+        table.set_index(["metric", "defense", *CELL])[numbers]
+        for table in (curves(doubled(samples), resamples=200), table)
+    )
+    pd.testing.assert_frame_equal(found, known)
+    accuracy = known.loc["accuracy"]
+    assert (accuracy["high"] - accuracy["low"]).max() > 0.2
 
 
 def test_scores_are_worked_out_by_training_and_averaged(samples: pd.DataFrame, table: pd.DataFrame) -> None:
