@@ -175,7 +175,7 @@ def test_a_distance_of_nan_is_outside() -> None:
 def test_few_photographs_or_a_wide_interval_are_too_few() -> None:
     assert "9 photographs" in fired(cascade(photographs=9))["few_photographs"]
     assert "few_photographs" not in fired(cascade(photographs=12, per_photograph=20))
-    uneven = cascade(photographs=14)
+    uneven = cascade(photographs=14, per_photograph=20)
     number = uneven["group"].str[1:].astype(int)
     assert "14 photographs" in fired(answer(uneven, np.where(number % 2, uneven["label"], 0)))["few_photographs"]
 
