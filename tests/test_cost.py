@@ -1,10 +1,20 @@
 """What went through a detector is counted, forwards and backwards."""
 
+import time
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
+from toys import Brightness, random_images
 
+from advforensics.attacks import losses
+from advforensics.attacks.ascent import Ascent
+from advforensics.attacks.deliver import EightBit, Float
+from advforensics.attacks.minimum import MinimumNorm
 from advforensics.cost import counted
+from advforensics.data import Targets
+from advforensics.robustness.engine import Engine
 
 
 def test_forward_and_backward_images_are_counted() -> None:
@@ -19,7 +29,25 @@ def test_forward_and_backward_images_are_counted() -> None:
         (gradient,) = torch.autograd.grad(detector(images).square().sum(), images, create_graph=True)
         gradient.norm().backward()
         assert (cost.forward, cost.backward) == (14, 4 + 2 * 5)
-    assert cost.seconds > 0
+
+
+def test_a_cascade_tells_every_image_that_went_through_the_detector() -> None:
+    images = 0.4 + 0.2 * random_images(8, size=8)
+    labels = Brightness()(images).argmax(dim=1)
+    labels[0] = 1 - labels[0]
+    names = [f"s{number}" for number in range(8)]
+    detector = Brightness()
+    engine = Engine(detector, Targets(images, labels, names, names), eps_levels=[1, 8], batch_size=3, seed=0)
+    ascent = Ascent("ce", "linf", losses.cross_entropy, 3)
+    with counted(detector) as cost:
+        whole = engine.run([ascent], EightBit(passes=2))
+        floats = engine.run([MinimumNorm("fmn", "linf", 5), ascent], Float(), whole)
+    told = pd.concat([whole.costs, floats.costs])
+    assert told["forward"].sum() == cost.forward
+    assert told["backward"].sum() == cost.backward
+    clean = told[told["attack"] == "clean"]
+    assert (clean["eps_levels"] == 0).all()
+    assert clean.groupby("domain")["forward"].sum().to_dict() == {"8bit": 8, "float": 8}
 
 
 def test_counting_ends_with_the_block_even_when_it_fails() -> None:
@@ -28,4 +56,10 @@ def test_counting_ends_with_the_block_even_when_it_fails() -> None:
         raise ZeroDivisionError
     detector(torch.rand(5, 3))
     assert cost.forward == 0
-    assert cost.seconds > 0
+
+
+def test_seconds_are_those_of_the_block() -> None:
+    before = time.perf_counter()
+    with counted(nn.Linear(3, 2)) as cost:
+        time.sleep(0.02)
+    assert 0.02 <= cost.seconds <= time.perf_counter() - before

@@ -3,8 +3,11 @@
 from typing import NamedTuple
 
 import pytest
+from tables import sample_table
 
-from advforensics.findings import statement, warnings
+from advforensics.findings import descriptions, percent, points, significance, statement, warnings
+from advforensics.robustness.alarms import from_samples
+from advforensics.robustness.curves import curves
 
 
 class Row(NamedTuple):
@@ -52,9 +55,43 @@ def test_what_it_rests_on_is_said_when_it_is_little() -> None:
 
 def test_clean_pictures_and_other_domains_are_named() -> None:
     assert " on clean pictures (p" in statement(Row(eps_levels=0.0))
-    assert " at 2 levels (l2, 8bit) (p" in statement(Row(norm="l2", domain="8bit", eps_levels=2.0))
+    assert " at 2 levels (L2, 8-bit pictures) (p" in statement(Row(norm="l2", domain="8bit", eps_levels=2.0))
 
 
 def test_only_defenses_with_alarms_are_warned_of() -> None:
     (warning,) = warnings({"baseline": [], "fusion": ["collapsed", "one_logit"]})
     assert warning == "WARNING: do not trust the curve of fusion before its alarms are cleared: collapsed, one logit."
+
+
+def test_what_cannot_be_told_is_called_unknown() -> None:
+    nan = float("nan")
+    assert percent(Row(low=nan, high=nan)) == "41.0% [unknown]"
+    assert points(Row(low=nan, high=nan)) == "41.0 points [unknown]"
+    assert percent(Row(estimate=nan, low=nan, high=nan)) == "unknown"
+    assert significance(nan) == "p unknown"
+
+
+def unbalanced(answer: int | None) -> tuple[set[str], str]:
+    """Return which alarms fire, and what is found, where 80% of pictures are of class 1 and a detector says this."""
+    samples = sample_table(photographs=20, patches=5, classes=2)
+    number = samples["sample_id"].str[1:].astype(int)
+    samples["label"] = (number % 5 != 0).astype(int)
+    samples["predicted"] = samples["label"] if answer is None else answer
+    samples["correct"] = samples["predicted"] == samples["label"]
+    fired = [alarm.name for alarm in from_samples(samples) if alarm.fired]
+    (finding,) = descriptions(curves(samples, resamples=20), ("linf", "float"), 0.5, "real", {"baseline": fired})
+    return set(fired), finding
+
+
+def test_a_perfect_detector_on_unbalanced_classes_is_not_called_collapsed() -> None:
+    fired, finding = unbalanced(None)
+    assert "collapsed" not in fired
+    assert "COLLAPSED" not in finding
+    assert "100.0% [100.0, 100.0] right on clean pictures" in finding
+
+
+def test_one_answer_for_everything_is_called_a_collapse_by_alarm_and_finding() -> None:
+    fired, finding = unbalanced(1)
+    assert "collapsed" in fired
+    assert "80.0%" in finding
+    assert "COLLAPSED: the most frequent answer goes to 100% of clean pictures" in finding

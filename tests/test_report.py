@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from toys import QUIET, TINY_TRAINING, Compose, only
 
 from advforensics import figures
 from advforensics.report import report
+from advforensics.robustness import alarms
 from advforensics.robustness.curves import curves
 from advforensics.robustness.samples import read_samples, write_samples
 from advforensics.sweep import sweep
@@ -25,10 +27,11 @@ CLASSES = ("pristine", "blur", "noise")
 FACTS = ["task", "detector", "defense", "seed", "checkpoint", "commit"]
 
 
-def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12) -> None:
-    """Write what training and sweep leave of a detector."""
+def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12, swept: str = "norm == norm") -> None:
+    """Write what training and sweep leave of a detector; ``swept`` is a query for the rows that were swept."""
     attacks = ("fgsm", "pgd", "pgd_l2", "tools")
     rows = sample_table(photographs, attacks=attacks, defenses=[defense], seeds=[seed], domains=("float", "8bit"))
+    rows = rows.query(swept).reset_index(drop=True)
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": seed, "checkpoint": f"{defense}{seed}".rjust(64, "0")}
     (folder / "sweep").mkdir(parents=True)
     write_samples(folder / "sweep" / "samples.parquet", rows.drop(columns=FACTS), facts, CLASSES, True)
@@ -158,7 +161,8 @@ def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose
         assert metrics[str(defense)]["clean"] == pytest.approx(clean.estimate, abs=1e-4)
         assert metrics[str(defense)]["robust_float_0.5"] == pytest.approx(robust.estimate, abs=1e-4)
         assert metrics[str(defense)]["alarms"] == 0
-        assert 0 < metrics[str(defense)]["area"] < 1
+        curve = rows.sort_values("eps_levels").set_index("eps_levels")["estimate"]
+        assert metrics[str(defense)]["area"] == pytest.approx(np.trapezoid(curve, curve.index) / 2, abs=1e-4)
     compared = pd.read_csv(runs / "report" / "comparisons.csv")
     estimate, low, high = 100 * compared.loc[compared["eps_levels"] == 0.5, ["estimate", "low", "high"]].to_numpy()[0]
     interval = f"{estimate:.1f} points [{low:.1f}, {high:.1f}] at 1/2 level"
@@ -175,11 +179,63 @@ def test_a_collapsed_detector_is_called_so(runs: Path, composed: Compose) -> Non
     path = runs / "gradient_regularized-1" / "sweep" / "samples.parquet"
     rows = read_samples(path)
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": 1}
-    rows = rows.drop(columns=FACTS).assign(predicted=1, correct=rows["label"] == 1)
-    write_samples(path, rows, facts, CLASSES, True)
+    write_samples(path, rows.drop(columns=FACTS).assign(predicted=1, correct=rows["label"] == 1), facts, CLASSES, True)
+    alarms.write(path.with_name("alarms.csv"), alarms.from_samples(read_samples(path)))
     finding = report(composed("report", f"runs={runs}", "resamples=50"))
-    assert "COLLAPSED: it gives one answer to 100%" in finding
+    assert "COLLAPSED: the most frequent answer goes to 100%" in finding
     assert finding.count("COLLAPSED") == 1
+
+
+@pytest.mark.usefixtures("sketched")
+@pytest.mark.parametrize(
+    ("swept", "given", "sentence", "heading", "metric"),
+    [
+        (
+            "norm == 'l2' and domain == 'float'",
+            "eps_levels=0.5",
+            "when pixels are changed by no more than 1/2 level (root mean square)",
+            ("L2, float pictures", "L2 float, ε 0.5"),
+            "robust_l2_float_0.5",
+        ),
+        (
+            "domain == '8bit' and norm == 'linf'",
+            "eps_levels=2",
+            "when no pixel is changed by more than 2 levels, 8-bit pictures",
+            ("L∞, 8-bit pictures", "L∞ 8bit, ε 2"),
+            "robust_8bit_2",
+        ),
+    ],
+)
+def test_a_sweep_in_one_norm_and_domain_is_reported_in_that(
+    composed: Compose, tmp_path: Path, swept: str, given: str, sentence: str, heading: tuple[str, str], metric: str
+) -> None:
+    for defense in ("baseline", "mine"):
+        made_up_run(tmp_path / "runs" / f"{defense}-1", defense, 1, swept=swept)
+    finding = report(composed("report", "runs=runs", given, "resamples=20"))
+    rows = read_samples(Path("runs/mine-1/sweep/samples.parquet"))
+    at = rows[(rows["eps_levels"] == float(given[11:])) & rows["attack"].isin(["pgd", "pgd_l2"])]
+    robust = f"{at['correct'].mean():.1%}"
+    (mine,) = (line for line in finding.splitlines() if line.startswith("mine: "))
+    assert robust in mine
+    assert sentence in mine
+    assert f"({heading[0]})" in finding.splitlines()[-1]
+    page = " ".join(Path("runs/report/report.html").read_text().split())
+    assert all(words in page for words in heading)
+    assert ("L∞" in page) == (heading[0][:2] == "L∞")
+    metrics = json.loads(Path("runs/report/metrics.json").read_text())["mine"]
+    assert f"{metrics[metric]:.1%}" == robust
+    plotted = pd.read_csv("runs/report/robust_accuracy.csv").set_index("eps_levels")
+    assert f"{plotted['mine'][float(given[11:])]:.1%}" == robust
+    with pytest.raises(ValueError, match="radii that were swept") as refused:
+        report(composed("report", "runs=runs", "eps_levels=0.3", "resamples=20"))
+    assert "\n" not in str(refused.value)
+
+
+def test_sweeps_that_share_no_norm_and_domain_make_no_report(composed: Compose, tmp_path: Path) -> None:
+    made_up_run(tmp_path / "runs" / "baseline-1", "baseline", 1, swept="norm == 'l2' and domain == 'float'")
+    made_up_run(tmp_path / "runs" / "mine-1", "mine", 1, swept="norm == 'linf'")
+    with pytest.raises(ValueError, match=r"no norm and domain in which all of \['baseline', 'mine'\]"):
+        report(composed("report", "runs=runs", "resamples=20"))
 
 
 @pytest.mark.usefixtures("sketched")

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,7 +19,11 @@ from omegaconf import DictConfig
 from toys import TINY_DETECTOR, Compose, only, toy_task
 
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.cost import counted
 from advforensics.data import PatchDataset, PatchStore
+from advforensics.robustness.cascade import Swept
+from advforensics.robustness.curves import curves
+from advforensics.robustness.engine import Engine
 from advforensics.robustness.journal import Journal, Outcome
 from advforensics.robustness.samples import read_samples
 from advforensics.sweep import select, sweep
@@ -52,6 +57,52 @@ def table(folder: str = "one/sweep") -> pd.DataFrame:
     return read_samples(Path(folder) / "samples.parquet")
 
 
+def spent(folder: str = "one/sweep") -> pd.DataFrame:
+    """Return what a sweep cost, but for the seconds."""
+    return pd.read_csv(Path(folder) / "costs.csv").drop(columns="seconds")
+
+
+def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
+    sweeping: Compose, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = load_checkpoint("one/checkpoint.pt")
+    monkeypatch.setattr("advforensics.sweep.load", lambda target, store: trained)
+    sizes = []
+    trained.detector.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    kept = [override for override in only("fgsm") if override not in ("~ensemble.attacks.fmn", "~ensemble.tools")]
+    small = ("batch_size=5", "images=9", "ensemble.attacks.fmn.steps=3", "gallery.pictures=7")
+    with counted(trained.detector) as cost:
+        metrics = sweep(sweeping(*kept, *small))
+    costs = spent()
+    assert set(costs["attack"]) - {"8bit"} == {"clean", "fmn", "fgsm", "tools", "alarms", "gallery"}
+    assert (costs["forward"].sum(), costs["backward"].sum()) == (cost.forward, cost.backward)
+    assert (metrics["sweep_forward_images"], metrics["sweep_backward_images"]) == (cost.forward, cost.backward)
+    assert max(sizes) == 5
+
+
+def test_files_of_an_earlier_sweep_go_and_those_of_one_that_goes_on_stay(
+    sweeping: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[str]] = []
+
+    def killed(engine: Engine, ensemble: DictConfig, gradients: bool) -> Iterator[Swept]:
+        """Note which files are there, write one, finish a batch and be killed."""
+        files = Path(ensemble.domains.png.folder)
+        found.append(sorted(path.name for path in files.glob("*")))
+        files.mkdir(exist_ok=True)
+        (files / f"{engine.seed}-{len(found)}.png").touch()
+        engine.journal.get("batch", dict)
+        raise PowerError
+
+    monkeypatch.setattr("advforensics.sweep.cascades", killed)
+    Path("one/sweep/adversarial").mkdir(parents=True)
+    Path("one/sweep/adversarial/stale.png").touch()
+    for seed in (0, 0, 1):
+        with pytest.raises(PowerError):
+            sweep(sweeping("ensemble=paper", f"seed={seed}"))
+    assert found == [[], ["0-1.png"], []]
+
+
 def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, store: Path) -> None:
     metrics = sweep(sweeping())
     rows = table()
@@ -69,7 +120,7 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
         name = f"robust_accuracy/linf/{row['domain']}/{row['eps_levels']:g}"
         assert metrics[name] == pytest.approx(row["correct"])
     assert json.loads(Path("one/sweep/metrics.json").read_text()) == metrics
-    assert len(pd.read_csv("one/sweep/curves.csv")) > 0
+    pd.testing.assert_frame_equal(pd.read_csv("one/sweep/curves.csv"), curves(rows).reset_index(drop=True))
     kinds = {path.suffix for path in Path("one/sweep").iterdir() if path.is_file()}
     assert kinds == {".parquet", ".csv", ".json", ".png", ".svg"}
     audit = Path("one/sweep/data/audit.json")
@@ -144,18 +195,30 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(sweeping: Compose, worked: list[str]) -> None:
+def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(
+    sweeping: Compose, worked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> None:
+        raise PowerError
+
+    settings = [setting.replace("gallery.attack=fgsm", "gallery.attack=pgd") for setting in only("fgsm", "pgd")]
     with pytest.raises(PowerError):
-        sweep(sweeping())
+        sweep(sweeping(*settings))
+    with monkeypatch.context() as patched:
+        patched.setattr("advforensics.sweep.write_samples", fail)  # after the last batch
+        with pytest.raises(PowerError):
+            sweep(sweeping(*settings))
     assert not Path("one/sweep/samples.parquet").exists()
-    sweep(sweeping())
+    sweep(sweeping(*settings))
     first = worked.copy()
     assert first[2] == first[3]
     assert len(set(first)) == len(first) - 1
-    resumed = table()
-    sweep(sweeping())
+    resumed, costs, picture = table(), spent(), Path("one/sweep/gallery.png").read_bytes()
+    sweep(sweeping(*settings))
     assert worked[len(first) :] == [*first[:2], *first[3:]]
     pd.testing.assert_frame_equal(resumed, table(), check_exact=True)
+    pd.testing.assert_frame_equal(costs, spent())
+    assert Path("one/sweep/gallery.png").read_bytes() == picture
 
 
 def test_other_settings_do_not_go_on_with_it(sweeping: Compose, worked: list[str]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import binary_auroc
 
 from advforensics.checkpoint import load_checkpoint
 from advforensics.data import PatchDataset, PatchStore
@@ -52,10 +51,11 @@ def main(folder: Path, checkpoints: list[Path]) -> None:
             ("picture", margin, margin > 0, answer, scene),
             ("picture, own threshold", margin, margin > own, answer, scene),
         ):
-            found = Bootstrap(groups).balanced_accuracy(said == truth, truth).interval()
+            bootstrap = Bootstrap(groups)
+            found = bootstrap.balanced_accuracy(said == truth, truth).interval()
             shares = [f"{said[truth == label].mean():.3f}" for label in (0, 1)]
             numbers = [f"{value:.4f}" for value in (found.estimate, found.low, found.high)]
-            area = f"{binary_auroc(torch.tensor(score), torch.tensor(truth)):.3f}"
+            area = f"{bootstrap.auroc(score, truth == 1, resamples=0).estimate:.3f}"
             table.writerow([store.folder.name, path.parent.name, unit, len(truth), *numbers, *shares, area])
 
 

@@ -12,9 +12,10 @@ from advforensics.checkpoint import Trained
 from advforensics.data import Targets
 from advforensics.detectors.detector import Detector
 from advforensics.figures import gallery
+from advforensics.robustness.gradients import batched
 
 
-def draw(trained: Trained, targets: Targets, attack: Attack, cfg: DictConfig) -> Figure:
+def draw(trained: Trained, targets: Targets, attack: Attack, cfg: DictConfig, batch_size: int) -> Figure:
     """Draw pictures of different classes and photographs before and after an attack, as whole levels.
 
     Args:
@@ -22,10 +23,10 @@ def draw(trained: Trained, targets: Targets, attack: Attack, cfg: DictConfig) ->
         targets: Pictures to choose from.
         attack: Which is tried on them.
         cfg: ``pictures``, how many at most, and ``eps_levels``, the radius in levels.
+        batch_size: Pictures that the detector gets at once.
     """
     detector = trained.detector
-    with torch.no_grad():
-        right = torch.cat([detector(batch) for batch in targets.images.split(64)]).argmax(dim=1) == targets.labels
+    right = batched(detector, targets.images, batch_size).argmax(dim=1) == targets.labels
     shown: dict[str, int] = {}  # one of each class, each from a photograph of its own
     for label in range(len(trained.classes)):
         candidates = (right & (targets.labels == label)).nonzero().flatten().tolist()
@@ -36,9 +37,11 @@ def draw(trained: Trained, targets: Targets, attack: Attack, cfg: DictConfig) ->
     chosen = list(shown.values()) or list(range(min(cfg.pictures, len(targets.labels))))
     images, labels = targets.images[chosen], targets.labels[chosen]
     eps = cfg.eps_levels * LEVEL
-    adversarial = to_8bit(attack.norm, eps, images, attack(detector, images, labels, eps))
+    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    found = torch.cat([attack(detector, *batch, eps) for batch in batches])
+    adversarial = to_8bit(attack.norm, eps, images, found)
+    answer, answer_adversarial = (batched(detector, seen, batch_size).argmax(dim=1) for seen in (images, adversarial))
     with torch.no_grad():
-        answer, answer_adversarial = detector(images).argmax(dim=1), detector(adversarial).argmax(dim=1)
         return gallery(
             images.numpy(),
             adversarial.numpy(),

@@ -43,6 +43,7 @@ def render(
     samples: pd.DataFrame,
     runs: Path,
     classes: Sequence[str],
+    curve: str,
 ) -> str:
     """Return the page as HTML, figures and all.
 
@@ -55,6 +56,7 @@ def render(
         samples: The sample tables, for their run facts.
         runs: The folder they came from.
         classes: Class names by label.
+        curve: In words, the norm and domain that the page speaks of where it does not say another.
     """
     environment = Environment(
         loader=PackageLoader("advforensics", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -77,6 +79,7 @@ def render(
         task=facts["task"].iloc[0],
         detector=facts["detector"].iloc[0],
         classes=classes,
+        curve=curve,
         images=samples["sample_id"].nunique(),
         photographs=samples["group"].nunique(),
         seeds=sorted(facts["seed"].unique()),

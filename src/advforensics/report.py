@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from advforensics import figures, style, summaries
-from advforensics.findings import descriptions, doubts, statement, warnings
+from advforensics.findings import Curve, curve_name, descriptions, doubts, reported, statement, warnings
 from advforensics.page import render
 from advforensics.robustness.brackets import brackets
 from advforensics.robustness.comparisons import Point, comparisons
@@ -32,7 +32,8 @@ def report(cfg: DictConfig) -> str:
 
     ``report.html``, figures, ``finding.txt``, ``metrics.json``; as tables ``curves.csv``, ``radii.csv``,
     ``comparisons.csv`` where there are several defenses, ``brackets.csv`` where detectors were certified, and
-    ``robust_accuracy.csv``. All is derived from what :class:`~advforensics.swept.Swept` finds.
+    ``robust_accuracy.csv``. It speaks of L∞ in float or, where that was not swept for all, of the first norm and domain
+    that was. All is derived from what :class:`~advforensics.swept.Swept` finds.
 
     Args:
         cfg: The composed config.
@@ -42,7 +43,7 @@ def report(cfg: DictConfig) -> str:
 
     Raises:
         FileNotFoundError: If there is no sample table below ``cfg.runs``.
-        ValueError: If the radius that the finding speaks of was not swept.
+        ValueError: If the radius that the finding speaks of was not swept, or no norm and domain for all detectors.
     """
     runs, folder = Path(cfg.runs), Path(cfg.folder)
     paths = sorted(runs.glob("*/sweep/samples.parquet"))
@@ -61,36 +62,38 @@ def report(cfg: DictConfig) -> str:
     table = _ordered(curves(samples, resamples=cfg.resamples), order)
     summary = _ordered(radii(samples, cfg.area_levels, resamples=cfg.resamples), order)
     audit = detectors[0].audit()
-    finding = [*warnings(fired), *(doubts(audit) if audit else ()), *descriptions(table, cfg.eps_levels, null)]
-    tables = {"curves": table, "radii": summary, "robust_accuracy": _plottable(table)}
+    curve = reported(table)
+    finding = [*warnings(fired), *(doubts(audit) if audit else ())]
+    finding += descriptions(table, curve, cfg.eps_levels, null, fired)
+    tables = {"curves": table, "radii": summary, "robust_accuracy": _plottable(table, curve)}
     if len(order) > 1:
-        compared = comparisons(samples, _points(table, cfg.eps_levels))
+        compared = comparisons(samples, _points(table, curve, cfg.eps_levels))
         tables["comparisons"] = compared
-        finding += [statement(row) for row in compared.itertuples() if row.domain == "float"]
+        finding += [statement(row) for row in compared.itertuples() if (row.norm, row.domain) == curve]
     certificates = [found for detector in detectors if (found := detector.certificate()) is not None]
     if certificates:
         tables["brackets"] = brackets(samples, pd.concat(certificates, ignore_index=True), resamples=cfg.resamples)
 
     alarmed = {defense for defense, names in fired.items() if names}
-    drawn = dict(_figures(tables, samples, detectors, classes, alarmed, cfg.eps_levels))
+    drawn = dict(_figures(tables, samples, detectors, classes, alarmed, curve, cfg.eps_levels))
     for name, figure in drawn.items():
         figures.save(figure, folder / "figures", name)
     for name, written in tables.items():
         written.to_csv(folder / f"{name}.csv", index=False)
-    metrics = summaries.headline(table, summary, fired, cfg.eps_levels)
+    metrics = summaries.headline(table, summary, curve, fired, cfg.eps_levels)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
     numbers = {
-        "accuracies": summaries.accuracies(table),
-        "trust": summaries.trust(table, summary, detectors, cfg.eps_levels, null),
-        "medians": summaries.medians(summary, classes),
+        "accuracies": summaries.accuracies(table, curve),
+        "trust": summaries.trust(table, summary, curve, detectors, cfg.eps_levels, null),
+        "medians": summaries.medians(summary, curve, classes),
     }
     if audit:
         numbers["leaks"] = summaries.leaks(audit)
     if whole := [path for detector in detectors if (path := detector.pictures()) is not None]:
         tables["pictures"] = _ordered(curves(read_samples(*whole), resamples=cfg.resamples), order)
         tables["pictures"].to_csv(folder / "pictures.csv", index=False)
-        numbers["pictures"] = summaries.accuracies(tables["pictures"])
+        numbers["pictures"] = summaries.accuracies(tables["pictures"], reported(tables["pictures"]))
     if "comparisons" in tables:
         numbers["pairs"] = summaries.pairs(tables["comparisons"])
     page = render(
@@ -101,6 +104,7 @@ def report(cfg: DictConfig) -> str:
         samples=samples,
         runs=runs,
         classes=classes,
+        curve=curve_name(curve),
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
     log.info("%s/report.html\n%s", folder, "\n".join(finding))
@@ -127,9 +131,9 @@ def _ordered(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     return table.sort_values("defense", key=lambda names: names.map(order.index), kind="stable")
 
 
-def _points(table: pd.DataFrame, eps_levels: float) -> list[Point]:
+def _points(table: pd.DataFrame, curve: Curve, eps_levels: float) -> list[Point]:
     """Return where defenses are compared: clean, at the radius of the finding, and at one level as 8-bit pictures."""
-    points: list[Point] = [("linf", "float", 0.0), ("linf", "float", eps_levels), ("linf", "8bit", 1.0)]
+    points: list[Point] = [(*curve, 0.0), (*curve, eps_levels), ("linf", "8bit", 1.0)]
     worst = table[(table["attack"] == WORST) & (table["metric"] == "accuracy")]
     swept = worst.groupby(["norm", "domain", "eps_levels"])["defense"].nunique()
     everywhere = swept.index[swept == table["defense"].nunique()]
@@ -142,6 +146,7 @@ def _figures(
     detectors: Sequence[Swept],
     classes: Sequence[str],
     alarmed: Collection[str],
+    curve: Curve,
     eps_levels: float,
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the report's figures by name, the headline first."""
@@ -154,26 +159,27 @@ def _figures(
     if "comparisons" in tables:
         robust = tables["robust_accuracy"].set_index("eps_levels").T
         points = robust[[0.0, eps_levels]].set_axis(["clean", "robust"], axis=1).rename_axis("defense").reset_index()
-        yield "tradeoff", figures.tradeoff(points, eps_levels, f"{style.rests_on(table)}. Means over trainings.")
+        note = f"{curve_name(curve)}. {style.rests_on(table)}. Means over trainings."
+        yield "tradeoff", figures.tradeoff(points, eps_levels, note)
     if "brackets" in tables:
         for norm, method in tables["brackets"][["norm", "method"]].drop_duplicates().itertuples(index=False):
             name = re.sub(r"\W+", "-", f"bracket-{norm}-{method}")
             yield name, figures.bracket(tables["brackets"], norm, method, alarmed)
     if (table["knowledge"] == TOOLS).any():
         yield "tools", figures.tools_curves(table, len(classes), alarmed)
-    yield "radii", figures.median_radii(summary, "linf", "float", classes)
-    shown = samples[(samples["norm"] == "linf") & (samples["domain"] == "float")]
+    yield "radii", figures.median_radii(summary, *curve, classes)
+    shown = samples[(samples[["norm", "domain"]] == list(curve)).all(axis=1)]
     shares, clean = felled(shown), shown[shown["eps_levels"] == 0]
     for defense in table["defense"].unique():
-        yield f"cascade-{defense}", figures.cascade(shares, defense, "linf", "float")
+        yield f"cascade-{defense}", figures.cascade(shares, defense, *curve)
         yield f"confusion-{defense}", figures.confusion(clean[clean["defense"] == defense], classes)
     costs = pd.concat([detector.costs() for detector in detectors])
     yield "costs", figures.passes(costs, samples["sample_id"].nunique())
     yield "training", figures.training_curves(pd.concat([detector.course() for detector in detectors]))
 
 
-def _plottable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return robust accuracy in float L∞ with a column per defense, as ``dvc plots`` draws it."""
-    robust = {"attack": WORST, "metric": "accuracy", "norm": "linf", "domain": "float"}
+def _plottable(table: pd.DataFrame, curve: Curve) -> pd.DataFrame:
+    """Return robust accuracy with a column per defense, as ``dvc plots`` draws it."""
+    robust = {"attack": WORST, "metric": "accuracy", "norm": curve[0], "domain": curve[1]}
     rows = table[(table[list(robust)] == pd.Series(robust)).all(axis=1)]
     return rows.pivot_table(index="eps_levels", columns="defense", values="estimate").reset_index()

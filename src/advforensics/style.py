@@ -44,6 +44,7 @@ PAPER: dict[Any, Any] = {  # matplotlib types the keys as literals
 GREY = "#666666"
 DASHED = (0, (5, 2))  # of a curve against which an alarm has fired
 DOMAINS = {"float": "float pictures", "8bit": "8-bit pictures", "png": "PNG files", "jpeg": "JPEG files"}
+NORMS = {"linf": "L∞", "l2": "L2"}
 UNITS = {
     "linf": "radius ε in levels ($L_\\infty$; 1 level = 1/255)",
     "l2": "radius ε in levels ($L_2$, as root mean square per pixel value; 1 level = 1/255)",

@@ -6,51 +6,58 @@ from typing import Any
 import pandas as pd
 
 from advforensics import style
-from advforensics.findings import percent, point, points, significance, told_apart
+from advforensics.findings import Curve, curve_name, percent, point, points, significance, told_apart
 from advforensics.robustness.cube import WORST
+from advforensics.robustness.intervals import ends
 from advforensics.robustness.radii import ALL
 from advforensics.swept import Swept
 
 
 def headline(
-    table: pd.DataFrame, radii: pd.DataFrame, fired: Mapping[str, Sequence[str]], eps_levels: float
+    table: pd.DataFrame, radii: pd.DataFrame, curve: Curve, fired: Mapping[str, Sequence[str]], eps_levels: float
 ) -> dict[str, Any]:
     """Return the numbers that ``dvc metrics`` compares, by defense.
 
-    Clean and robust accuracy, float and 8-bit; the area under the curve; how many alarms fired.
+    Clean and robust accuracy, in the domain given and in 8-bit; the area under the curve; how many alarms fired.
+    Robust accuracy in another norm than L∞ says so in its name: ``robust_l2_float_0.5``.
 
     Args:
         table: From :func:`~advforensics.robustness.curves.curves`.
         radii: From :func:`~advforensics.robustness.radii.radii`.
+        curve: Norm and domain, swept for every defense.
         fired: Names of the alarms that fired, by defense.
         eps_levels: Radius in levels.
     """
-    chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == "linf")]
+    norm, own = curve
+    kind = "robust" if norm == "linf" else f"robust_{norm}"
+    chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == norm)]
     return {
         str(defense): {
-            "clean": round(point(rows, domain="float", eps_levels=0.0).estimate, 4),
+            "clean": round(point(rows, domain=own, eps_levels=0.0).estimate, 4),
             **{
-                f"robust_{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
-                for domain, eps in (("float", eps_levels), ("float", 1.0), ("8bit", 1.0))
+                f"{kind}_{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
+                for domain, eps in ((own, eps_levels), (own, 1.0), ("8bit", 1.0))
                 if not (row := rows[(rows["domain"] == domain) & (rows["eps_levels"] == eps)]).empty
             },
-            "area": round(_area(radii, str(defense)).estimate, 4),
+            "area": round(_area(radii, str(defense), curve).estimate, 4),
             "alarms": len(fired[str(defense)]),
         }
         for defense, rows in chosen.groupby("defense")
     }
 
 
-def accuracies(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per defense, clean and robust accuracy in L∞ as text with intervals.
+def accuracies(table: pd.DataFrame, curve: Curve) -> pd.DataFrame:
+    """Return one row per defense, clean and robust accuracy in one norm as text with intervals.
 
     Args:
         table: From :func:`~advforensics.robustness.curves.curves`.
+        curve: The norm, and the domain that clean pictures are taken from.
     """
-    worst = table[(table["attack"] == WORST) & (table["norm"] == "linf")]
+    norm, own = curve
+    worst = table[(table["attack"] == WORST) & (table["norm"] == norm)]
     rows = []
     for defense, of_defense in worst.groupby("defense", sort=False):
-        clean = of_defense[(of_defense["eps_levels"] == 0) & (of_defense["domain"] == "float")]
+        clean = of_defense[(of_defense["eps_levels"] == 0) & (of_defense["domain"] == own)]
         row = {
             "defense": str(defense),
             "clean accuracy": percent(point(clean, metric="accuracy")),
@@ -58,10 +65,11 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
             "most frequent answer": percent(point(clean, metric="clean_prediction_share")),
         }
         for domain in style.DOMAINS:
-            curve = of_defense[(of_defense["domain"] == domain) & (of_defense["metric"] == "accuracy")]
-            least = 0.25 if domain == "float" else 1.0  # below 1 level whole levels leave the picture as it is
-            for at in curve[curve["eps_levels"].between(least, 2)].sort_values("eps_levels").itertuples():
-                row[f"{domain}, ε {at.eps_levels:g}"] = percent(at)
+            swept = of_defense[(of_defense["domain"] == domain) & (of_defense["metric"] == "accuracy")]
+            # Below 1 level of L∞ whole levels leave the picture as it is.
+            least = 1.0 if norm == "linf" and domain != "float" else 0.25
+            for at in swept[swept["eps_levels"].between(least, 2)].sort_values("eps_levels").itertuples():
+                row[f"{style.NORMS[norm]} {domain}, ε {at.eps_levels:g}"] = percent(at)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -86,13 +94,19 @@ def leaks(audit: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def trust(
-    table: pd.DataFrame, radii: pd.DataFrame, detectors: Sequence[Swept], eps_levels: float, null: str | None
+    table: pd.DataFrame,
+    radii: pd.DataFrame,
+    curve: Curve,
+    detectors: Sequence[Swept],
+    eps_levels: float,
+    null: str | None,
 ) -> pd.DataFrame:
     """Return one row per defense: the curve in a number or two, what passes as pristine, and what it all cost, as text.
 
     Args:
         table: From :func:`~advforensics.robustness.curves.curves`.
         radii: From :func:`~advforensics.robustness.radii.radii`.
+        curve: In which norm and domain.
         detectors: What trainings and sweeps have left.
         eps_levels: Radius in levels.
         null: The class that means that nothing is wrong with a picture, ``None`` where there is none.
@@ -100,8 +114,8 @@ def trust(
     rows = []
     for defense in table["defense"].unique():
         own = [detector for detector in detectors if detector.defense == defense]
-        at = {"defense": defense, "norm": "linf", "domain": "float"}
-        area, median = _area(radii, defense), point(radii, metric="median_radius_levels", label=ALL, **at)
+        at = {"defense": defense, "norm": curve[0], "domain": curve[1]}
+        area, median = _area(radii, defense, curve), point(radii, metric="median_radius_levels", label=ALL, **at)
         passes = {}
         if null is not None:
             share = point(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **at)
@@ -121,14 +135,16 @@ def trust(
     return pd.DataFrame(rows)
 
 
-def medians(radii: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the median robust radius in float L∞ by class (rows) and defense (columns), as text with intervals.
+def medians(radii: pd.DataFrame, curve: Curve, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the median robust radius by class (rows) and defense (columns), as text with intervals.
 
     Args:
         radii: From :func:`~advforensics.robustness.radii.radii`.
+        curve: In which norm and domain.
         classes: Class names by label.
     """
-    rows = radii[(radii["metric"] == "median_radius_levels") & (radii["norm"] == "linf") & (radii["domain"] == "float")]
+    norm, domain = curve
+    rows = radii[(radii["metric"] == "median_radius_levels") & (radii["norm"] == norm) & (radii["domain"] == domain)]
     text = rows.assign(text=[_levels(row) for row in rows.itertuples(index=False)])
     table = text.pivot_table(index="label", columns="defense", values="text", aggfunc="first", sort=False)
     table = table.reindex([*range(len(classes)), ALL])
@@ -146,7 +162,9 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "where": f"{style.DOMAINS[row.domain]}, ε {row.eps_levels:g}" if row.eps_levels else "clean pictures",
+                "where": f"{curve_name((row.norm, row.domain))}, ε {row.eps_levels:g}"
+                if row.eps_levels
+                else "clean pictures",
                 "first": row.first,
                 "second": row.second,
                 "first less second": points(row),
@@ -159,14 +177,14 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _area(radii: pd.DataFrame, defense: str) -> Any:
-    return point(radii, defense=defense, metric="area", norm="linf", domain="float")
+def _area(radii: pd.DataFrame, defense: str, curve: Curve) -> Any:
+    return point(radii, defense=defense, metric="area", norm=curve[0], domain=curve[1])
 
 
 def _levels(row: Any) -> str:
     """Write a median radius and its interval in levels; at the end of what was swept it is that or more."""
     least = "≥ " if row.estimate >= row.range_levels else ""
-    return f"{least}{row.estimate:.2g} [{row.low:.2g}, {row.high:.2g}]"
+    return f"{least}{row.estimate:.2g} {ends(row.low, row.high, '.2g')}"
 
 
 def _cost(seconds: float, forward: float, backward: float) -> str:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from advforensics.attacks.tools import sample_rows
 from advforensics.checkpoint import Trained
+from advforensics.cost import Cost, counted
 from advforensics.data import PatchDataset, PatchStore, Targets
 from advforensics.detectors.pooled import Pooled
 from advforensics.examples import draw
@@ -28,10 +30,10 @@ from advforensics.robustness.samples import read_samples, write_samples
 from advforensics.targets import folder as beside
 from advforensics.targets import load
 from advforensics.tracking import Run, store_digest
-from advforensics.unfinished import unfinished_folder
+from advforensics.unfinished import IDENTITY, unfinished_folder
 
 log = logging.getLogger(__name__)
-PROBED = 32  # images that a black box is probed with
+ADVERSARIAL = "adversarial"  # where, in its folder, a sweep's domains write files
 
 
 def sweep(cfg: DictConfig) -> dict[str, float]:
@@ -42,13 +44,15 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
 
     Writes ``samples.parquet``, ``costs.csv``, ``alarms.csv``, ``curves.csv``, ``metrics.json``, ``data/`` and a gallery
     into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. What each batch gave is kept
-    there until the end; a sweep that was killed goes on with the batch it was at, and ends with the same table.
+    there until the end; a sweep that was killed goes on with the batch it was at, and ends with the same table. In
+    ``costs.csv`` is every image that went through the detector: those of the attacks by radius, and at radius 0 what
+    judging the clean pictures (``clean``), plain ``tools`` and probing (``alarms``) took; ``gallery`` are the examples.
 
     Args:
         cfg: The composed config.
 
     Returns:
-        Clean accuracy, robust accuracy by norm, domain and radius, and the cost of the attacks.
+        Clean accuracy, robust accuracy by norm, domain and radius, and what the sweep cost.
 
     Raises:
         ValueError: If the store's patches or classes are not the detector's, no attack is given, or two bear the
@@ -62,6 +66,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     targets = select(store, trained, cfg.split, cfg.images, cfg.patches_per_picture)
     if cfg.patches_per_picture > 1:
         trained = pooled(trained, cfg.patches_per_picture)
+    batch_size = max(1, cfg.batch_size // cfg.patches_per_picture)
     cfg = cfg.copy()
     cfg.folder = str(folder)  # where domains write their files
     facts = trained.facts()
@@ -69,43 +74,56 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     with instantiate(cfg.tracking).resume(trained.sha256, name, cfg) as run:
         identity = {"detector": trained.sha256, "store": store_digest(store.folder)}
         unfinished = unfinished_folder(folder / "unfinished", config=cfg, **identity)
+        # It begins afresh: what lies there is of another sweep.
+        if all(path.name == IDENTITY for path in unfinished.iterdir()):
+            shutil.rmtree(folder / ADVERSARIAL, ignore_errors=True)
         engine = Engine(
             trained.detector,
             targets,
             eps_levels=cfg.eps_levels,
-            batch_size=max(1, cfg.batch_size // cfg.patches_per_picture),
+            batch_size=batch_size,
             seed=cfg.seed,
             journal=Journal(unfinished),
         )
         swept = list(cascades(engine, cfg.ensemble, trained.gradients))
         path = folder / "samples.parquet"
-        rows = [part.rows for part in swept]
+        rows, costs = [part.rows for part in swept], [part.costs for part in swept]
+        torch.manual_seed(cfg.seed)  # what follows must not depend on where a sweep was killed
         if cfg.ensemble.get("tools"):
-            rows.append(sample_rows(instantiate(cfg.ensemble.tools).run(trained.detector, targets), cfg.eps_levels))
+            tools = instantiate(cfg.ensemble.tools, batch_size=batch_size)
+            with counted(trained.detector) as cost:
+                rows.append(sample_rows(tools.run(trained.detector, targets), cfg.eps_levels))
+            costs.append(_spent(cost, tools.name, tools.norm, "8bit", 0.0))
         write_samples(path, pd.concat(rows, ignore_index=True), facts, trained.classes, store.facts["null_first"])
         samples = read_samples(path)
         verdict = alarms.from_samples(samples)
-        verdict += _probed(trained, targets, cfg)
+        with counted(trained.detector) as cost:
+            verdict += _probed(trained, targets, cfg, batch_size)
+        costs.append(_spent(cost, "alarms", cfg.ensemble.norms[0], "float", 0.0))
         alarms.write(folder / "alarms.csv", verdict)
         run.tags(**alarms.tags(verdict))
         table = curves(samples)
         table.to_csv(folder / "curves.csv", index=False)
         _describe(store, folder / "data")
-        costs = pd.concat([part.costs for part in swept], ignore_index=True)
-        costs = costs.groupby(["norm", "domain", "attack", "eps_levels"], as_index=False, sort=False).sum()
-        costs.to_csv(folder / "costs.csv", index=False)
-        metrics = _metrics(table, costs)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         if trained.gradients:
-            examples = draw(trained, targets, instantiate(cfg.gallery.attack), cfg.gallery)
+            attack = instantiate(cfg.gallery.attack)
+            with counted(trained.detector) as cost:
+                examples = draw(trained, targets, attack, cfg.gallery, batch_size)
+            costs.append(_spent(cost, "gallery", attack.norm, "8bit", cfg.gallery.eps_levels))
             save(examples, folder, "gallery")
             run.figure(examples, "gallery")
+        spent = pd.concat(costs, ignore_index=True)
+        spent = spent.groupby(["norm", "domain", "attack", "eps_levels"], as_index=False, sort=False).sum()
+        spent.to_csv(folder / "costs.csv", index=False)
+        metrics = _metrics(table, spent)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         _record(run, folder, samples, table, metrics)
     shutil.rmtree(unfinished)  # last of all: whoever is killed before goes on, and after there is nothing left to do
     for alarm in verdict:
         if alarm.fired:
             log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)
-    log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if "linf" in key))
+    told = {key: value for key, value in metrics.items() if f"/{cfg.ensemble.norms[0]}/" in key}
+    log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in told.items()))
     return metrics
 
 
@@ -151,11 +169,18 @@ def pooled(trained: Trained, patches: int) -> Trained:
     )
 
 
-def _probed(trained: Trained, targets: Targets, cfg: DictConfig) -> list[Alarm]:
+def _probed(trained: Trained, targets: Targets, cfg: DictConfig, batch_size: int) -> list[Alarm]:
     """Return what the detector itself tells; of a black box, what its answers tell."""
     if not trained.gradients:
-        return forward_alarms(trained.detector, targets.images[:PROBED], len(trained.classes))
-    return probe(trained.detector, targets.images, targets.labels, norm=cfg.ensemble.norms[0], seed=cfg.seed)
+        return forward_alarms(trained.detector, targets.images, len(trained.classes), batch_size)
+    norm, seed = cfg.ensemble.norms[0], cfg.seed
+    return probe(trained.detector, targets.images, targets.labels, norm=norm, seed=seed, batch_size=batch_size)
+
+
+def _spent(cost: Cost, attack: str, norm: str, domain: str, eps_levels: float) -> pd.DataFrame:
+    """Return a row of costs for what is no part of a cascade."""
+    point = {"norm": norm, "domain": domain, "attack": attack, "eps_levels": float(eps_levels)}
+    return pd.DataFrame([{**point, "attacked": 0, **vars(cost)}])
 
 
 def _describe(store: PatchStore, folder: Path) -> None:

@@ -64,7 +64,7 @@ def test_an_honest_table_is_quiet(classes: int, domain: str) -> None:
 
 def test_every_alarm_tells_evidence_and_advice() -> None:
     alarms = from_samples(cascade())
-    assert len({alarm.name for alarm in alarms}) == len(alarms) == 6
+    assert len({alarm.name for alarm in alarms}) == len(alarms) == 7
     assert all(alarm.evidence and alarm.advice for alarm in alarms)
 
 
@@ -80,6 +80,27 @@ def test_an_unbalanced_test_set_is_no_collapse() -> None:
     blind = answer(honest, 0)
     assert "collapsed" not in fired(honest)
     assert "collapsed" in fired(blind)
+
+
+def test_a_class_without_images_is_named() -> None:
+    samples = cascade(classes=2)
+    samples.attrs["classes"] = ["real", "pasted", "generated"]
+    assert "0 of 120 images are generated" in fired(samples)["absent_class"]
+    samples.attrs["classes"] = ["real", "pasted"]
+    assert fired(samples) == {}
+    one = samples[samples["label"] == 1]
+    assert "0 of 60 images are real" in fired(one)["absent_class"]
+
+
+def test_a_table_that_names_no_classes_lacks_none() -> None:
+    (alarm,) = (alarm for alarm in from_samples(cascade()) if alarm.name == "absent_class")
+    assert not alarm.fired
+    assert "names no classes" in alarm.evidence
+
+
+def test_one_photograph_makes_no_interval_of_nan() -> None:
+    evidence = fired(cascade(photographs=1, per_photograph=20))["few_photographs"]
+    assert "clean accuracy 90.0% [unknown]" in evidence
 
 
 def black_box(samples: pd.DataFrame, images: int) -> pd.DataFrame:
@@ -154,7 +175,7 @@ def test_a_distance_of_nan_is_outside() -> None:
 def test_few_photographs_or_a_wide_interval_are_too_few() -> None:
     assert "9 photographs" in fired(cascade(photographs=9))["few_photographs"]
     assert "few_photographs" not in fired(cascade(photographs=12, per_photograph=20))
-    uneven = cascade(photographs=14)
+    uneven = cascade(photographs=14, per_photograph=20)
     number = uneven["group"].str[1:].astype(int)
     assert "14 photographs" in fired(answer(uneven, np.where(number % 2, uneven["label"], 0)))["few_photographs"]
 

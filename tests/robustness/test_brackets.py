@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from tables import certificate_table, sample_table
+from tables import certificate_table, doubled, sample_table
 
 from advforensics.robustness.brackets import ATTACK, CERTIFICATE, FINEST, brackets
 
@@ -32,6 +32,13 @@ def test_the_upper_bound_is_robust_accuracy_where_that_was_swept(samples: pd.Dat
     last = samples[(samples["attack"] == "pgd") & (samples["domain"] == "float")]
     for eps, robust in last.groupby("eps_levels")["correct"].mean().items():
         assert upper.to_dict()[eps] == pytest.approx(robust)
+
+
+def test_more_patches_of_the_same_photographs_make_no_interval_narrower(samples: pd.DataFrame) -> None:
+    twice = doubled(samples)
+    found, known = (brackets(rows, certified(rows), resamples=100) for rows in (twice, samples))
+    pd.testing.assert_frame_equal(found.drop(columns="images"), known.drop(columns="images"))
+    assert ((known["high"] - known["low"]) > 0.1).any()
 
 
 def test_radii_go_on_below_the_sweep_where_the_certificate_ends_there(samples: pd.DataFrame) -> None:

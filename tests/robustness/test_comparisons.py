@@ -59,6 +59,25 @@ def test_with_one_training_and_equal_photographs_it_is_the_paired_t_test() -> No
     assert (found.low, found.high) == pytest.approx((limits.low, limits.high))
 
 
+def test_trainings_vary_by_what_a_two_way_analysis_of_variance_says() -> None:
+    """Sums of squares of a 4 x 9 layout, by hand: Scheffe 1959, The Analysis of Variance, section 7.4."""
+    trainings, photographs = 4, 9
+    rng = np.random.default_rng(4)
+    side = rng.normal(0.5, 0.05, (trainings, 1)) + 0.05 * rng.normal(size=(trainings, photographs))
+    side += 0.1 * rng.normal(size=photographs)
+    total = ((side - side.mean()) ** 2).sum()
+    of_trainings = photographs * ((side.mean(axis=1) - side.mean()) ** 2).sum()
+    of_photographs = trainings * ((side.mean(axis=0) - side.mean()) ** 2).sum()
+    residual = (total - of_trainings - of_photographs) / ((trainings - 1) * (photographs - 1))
+    component = (of_trainings / (trainings - 1) - residual) / photographs
+    assert component > 2 * residual / photographs  # else nothing would tell how often the residual is taken away
+    terms = [of_photographs / (photographs - 1) / trainings / photographs, component / trainings]
+    freedom = sum(terms) ** 2 / (terms[0] ** 2 / (photographs - 1) + terms[1] ** 2 / (trainings - 1))
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(terms))
+    found = difference(side, np.zeros((1, photographs)), np.arange(photographs))
+    assert (found.low, found.high) == pytest.approx((side.mean() - reach, side.mean() + reach))
+
+
 def test_photographs_are_drawn_not_patches() -> None:
     first, second = (np.repeat(values, 50)[None] for values in ([1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]))
     found = difference(first, second, np.repeat(np.arange(6), 50))

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tables import sample_table
-from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
+from numpy.typing import NDArray
+from tables import doubled, sample_table
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from advforensics.robustness.cube import CELL, WORST
 from advforensics.robustness.curves import COLUMNS, curves
@@ -30,6 +31,11 @@ def of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table[table["metric"] == metric].set_index(["defense", *CELL]).sort_index()
 
 
+def mann_whitney(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """Return in how many of all pairs the positive has the higher score, ties one half."""
+    return float(np.mean((np.sign(score[positive, None] - score[~positive]) + 1) / 2))
+
+
 def test_a_row_per_cell_and_metric_says_what_it_rests_on(table: pd.DataFrame) -> None:
     assert list(table.columns) == COLUMNS
     assert not table.duplicated(["defense", *CELL, "metric"]).any()
@@ -45,15 +51,29 @@ def test_estimates_lie_within_their_limits(table: pd.DataFrame) -> None:
     assert ((known["low"] <= known["estimate"] + 1e-6) & (known["estimate"] <= known["high"] + 1e-6)).all()
 
 
-def test_scores_are_those_of_torchmetrics_averaged_over_seeds(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+def test_more_patches_of_the_same_photographs_make_no_interval_narrower(
+    samples: pd.DataFrame, table: pd.DataFrame
+) -> None:
+    numbers = ["estimate", "low", "high"]
+    found, known = (
+        table.set_index(["metric", "defense", *CELL])[numbers]
+        for table in (curves(doubled(samples), resamples=200), table)
+    )
+    pd.testing.assert_frame_equal(found, known)
+    accuracy = known.loc["accuracy"]
+    assert (accuracy["high"] - accuracy["low"]).max() > 0.2
+
+
+def test_scores_are_worked_out_by_training_and_averaged(samples: pd.DataFrame, table: pd.DataFrame) -> None:
     for _, rows in samples.groupby(["defense", *CELL]):
         cell = tuple(rows.iloc[0][["defense", *CELL]])
         expected: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "auroc": []}
         for _, run in rows.groupby("seed"):
-            predicted, target, score = (torch.tensor(run[name].to_numpy()) for name in ("predicted", "label", "score"))
+            predicted, target = (torch.tensor(run[name].to_numpy()) for name in ("predicted", "label"))
+            positive = run["label"].to_numpy() > 0
             expected["accuracy"].append(float(multiclass_accuracy(predicted, target, 3, average="micro")))
             expected["balanced_accuracy"].append(float(multiclass_accuracy(predicted, target, 3, average="macro")))
-            expected["auroc"].append(float(binary_auroc(score, (target > 0).long())))
+            expected["auroc"].append(mann_whitney(run["score"].to_numpy(), positive))
         for metric, values in expected.items():
             assert of(table, metric)["estimate"].to_dict()[cell] == pytest.approx(np.mean(values), abs=1e-6)
 
@@ -143,6 +163,16 @@ def test_auroc_is_unknown_when_all_images_are_on_one_side(samples: pd.DataFrame)
     table = curves(samples[samples["label"] > 0], resamples=10)
     assert of(table, "auroc")["estimate"].isna().all()
     assert of(table, "balanced_accuracy")["estimate"].notna().all()
+
+
+def test_scores_far_from_zero_are_no_ties_for_auroc() -> None:
+    samples = sample_table(photographs=4, patches=3, classes=3, eps=(0, 1))
+    gaps = {0: [18.0, -100.0, 40.0, -18.0], 1: [100.0, 39.0, 17.0, -19.0], 2: [41.0, 90.0, -17.0, 100.0]}
+    number = samples["sample_id"].str[1:].astype(int)
+    samples["score"] = [gaps[label][index // 3] for label, index in zip(samples["label"], number, strict=True)]
+    expected = mann_whitney(samples["score"][:12].to_numpy(), samples["label"][:12].to_numpy() > 0)
+    assert expected == 0.75
+    assert of(curves(samples, resamples=10), "auroc")["estimate"].to_numpy() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_same_table_in_another_order_gives_the_same_curves(samples: pd.DataFrame, table: pd.DataFrame) -> None:

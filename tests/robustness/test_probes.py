@@ -11,8 +11,9 @@ import torch
 from broken import BROKEN, Altered, penalised_step, pictures, trained
 from torch import Tensor, nn
 
+from advforensics.cost import counted
 from advforensics.robustness.alarms import Alarm, from_samples
-from advforensics.robustness.probes import IMAGES, probe
+from advforensics.robustness.probes import probe
 
 WRAPPED = sorted(name for name, broken in BROKEN.items() if broken.train is trained)
 
@@ -101,17 +102,32 @@ def test_probing_leaves_weights_as_they_were(honest: Case) -> None:
     assert all(parameter.requires_grad for parameter in honest.detector.parameters())
 
 
-def test_no_more_images_are_looked_at_than_promised(honest: Case) -> None:
+class Unmoved(nn.Module):
+    """Class 0 of two for every picture, with a slope too small for any attack but none that vanishes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        lead = 1 + 0.1 * images.square().mean(dim=(1, 2, 3)) * 3.9 - images.mean(dim=(1, 2, 3))
+        return torch.stack([lead, -lead], dim=1)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_probing_costs_no_more_than_it_says_and_keeps_to_the_batch_size(batch_size: int) -> None:
     seen: list[int] = []
+    detector = Altered(Unmoved(), before=lambda images: seen.append(len(images)) or images)  # type: ignore[func-returns-value]
+    images = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with counted(detector) as cost:
+        alarms = probe(detector, images, torch.zeros(200, dtype=torch.int64), batch_size=batch_size)
+    assert "huge_eps_survived" in fired(alarms)
+    assert "attack_fails" not in fired(alarms)
+    assert 12_000 < cost.forward <= 36_100
+    assert 6_000 < cost.backward <= 29_800
+    assert max(seen) == batch_size
 
-    def count(images: Tensor) -> Tensor:
-        seen.append(len(images))
-        return images.detach()  # what follows from that is not probed, so the passes can be counted
 
-    images = honest.images.repeat(6, 1, 1, 1)
-    probe(Altered(honest.detector, before=count), images, honest.labels.repeat(6))
-    assert len(images) > IMAGES
-    assert sum(seen) < 5 * IMAGES
+def test_batches_of_one_are_enough_to_probe(honest: Case, verdict: list[Alarm]) -> None:
+    alarms = probe(honest.detector, honest.images[:3], honest.labels[:3], batch_size=1)
+    assert [alarm.name for alarm in alarms] == [alarm.name for alarm in verdict]
+    assert not fired(alarms) & {"forward_fails", "batch_dependence", "attack_fails"}
 
 
 def test_labels_beyond_the_logits_are_an_alarm(honest: Case) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tables import sample_table
+from tables import doubled, sample_table
 
 from advforensics.robustness.radii import ALL, COLUMNS, radii
 
@@ -39,6 +39,13 @@ def test_a_row_for_every_class_and_all_of_them_says_what_it_rests_on(samples: pd
     assert one(table, "median_radius_levels", label=2)["images"] == 24
     known = table.dropna()
     assert ((known["low"] <= known["estimate"] + 1e-9) & (known["estimate"] <= known["high"] + 1e-9)).all()
+
+
+def test_more_patches_of_the_same_photographs_make_no_interval_narrower(samples: pd.DataFrame) -> None:
+    found, known = radii(doubled(samples), resamples=200), radii(samples, resamples=200)
+    pd.testing.assert_frame_equal(found.drop(columns="images"), known.drop(columns="images"))
+    assert (found["images"] == 2 * known["images"]).all()
+    assert ((known["high"] - known["low"]) > 0.1).sum() > len(known) / 2
 
 
 def test_the_median_radius_counts_images_wrong_when_clean_as_zero_and_standing_ones_as_the_end() -> None:

@@ -17,6 +17,11 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return true - others
 
 
+def log_odds(logits: Tensor) -> Tensor:
+    """Return the log-odds of not being class 0, ``(N,)``: logit of that probability, which would itself round to 1."""
+    return logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
     """Cross-entropy of the true class; towards a wanted class, minus that of the wanted one. Shape ``(N,)``.
 

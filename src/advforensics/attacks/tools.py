@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from advforensics.attacks.losses import margins
+from advforensics.attacks.losses import log_odds, margins
 from advforensics.attacks.threat import LEVEL, Norm, distances
 from advforensics.data import Targets
 
@@ -135,7 +135,7 @@ class Tools:
                 "l2": l2.numpy(),
                 "predicted": logits.argmax(dim=1).numpy(),
                 "margin": margins(logits, targets.labels).numpy(),
-                "score": 1 - logits.softmax(dim=1)[:, 0].numpy(),
+                "score": log_odds(logits).numpy(),
             }
         )
 

@@ -1,4 +1,4 @@
-"""What the attacks cost."""
+"""What a sweep cost."""
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,7 @@ from advforensics import style
 
 @mpl.rc_context(style.PAPER | {"axes.grid.axis": "x"})
 def passes(costs: pd.DataFrame, images: int) -> Figure:
-    """Draw how many passes through the detector each attack took per test image, forward and backward.
+    """Draw how many passes through the detector each part of a sweep took per test image, forward and backward.
 
     Args:
         costs: Columns ``defense, seed, attack, forward, backward`` (images put through) and ``seconds``, one row per
@@ -36,7 +36,7 @@ def passes(costs: pd.DataFrame, images: int) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel("passes through the detector per test image: forward, and backward (pale)")
-    axes.set_title("What each attack cost, over all norms, domains and radii", loc="left")
+    axes.set_title("What the sweep cost, over all norms, domains and radii", loc="left")
     handles = [Patch(color=color, label=style.words(defense)) for defense, (color, _) in styles.items()]
     style.legend(axes, handles=handles)
     total = of_run["seconds"].groupby(["defense", "seed"]).sum().groupby("defense").mean()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from advforensics.robustness.intervals import Bootstrap
+from advforensics.robustness.intervals import Bootstrap, ends
 
 CURVE = ["norm", "domain"]  # one cascade of attacks
 FEW_PHOTOGRAPHS = 10  # below, a bootstrap over photographs draws from too few to show how they differ
@@ -51,7 +51,7 @@ def from_samples(samples: pd.DataFrame) -> list[Alarm]:
     """Return the verdict of a sample table on itself.
 
     Args:
-        samples: The sample table of one detector.
+        samples: The sample table of one detector; ``attrs["classes"]`` has the names of its classes, by label.
 
     Raises:
         ValueError: If the table is empty, holds more than one detector, or has no rows at ``eps_levels`` 0.
@@ -63,6 +63,7 @@ def from_samples(samples: pd.DataFrame) -> list[Alarm]:
         raise ValueError("the sample table has no rows at eps_levels 0: sweep again with 0 among the radii")
     return [
         _collapsed(samples),
+        _absent_class(samples),
         _black_box_stronger(samples),
         _clean_differs(samples),
         _outside_ball(samples),
@@ -93,6 +94,21 @@ def _collapsed(samples: pd.DataFrame) -> Alarm:
         "The detector says the same whatever it sees, and a flat curve is no robustness. Lower the defence's strength"
         " or warm"
         " it up, train longer, and read balanced accuracy.",
+    )
+
+
+def _absent_class(samples: pd.DataFrame) -> Alarm:
+    """Look for classes without an image: no error of theirs can lower a curve."""
+    classes, images = list(samples.attrs.get("classes", [])), samples["sample_id"].nunique()
+    present = set(samples["label"])
+    absent = [name for label, name in enumerate(classes) if label not in present]
+    evidence = f"each of {len(classes)} classes is among {images} images" if classes else "the table names no classes"
+    return Alarm(
+        "absent_class",
+        bool(absent),
+        f"0 of {images} images are {', '.join(map(str, absent))}" if absent else evidence,
+        "A detector that always gives the classes left looks perfect here. Sweep more images (images=null takes all),"
+        " or put pictures of every class into the split.",
     )
 
 
@@ -193,7 +209,7 @@ def _few_photographs(samples: pd.DataFrame) -> Alarm:
         "few_photographs",
         bool(photographs < FEW_PHOTOGRAPHS or not accuracy.high - accuracy.low <= WIDE),
         f"{len(clean)} images of {photographs} photographs; clean accuracy {accuracy.estimate:.1%}"
-        f" [{accuracy.low:.1%}, {accuracy.high:.1%}]",
+        f" {ends(accuracy.low, accuracy.high, '.1%')}",
         f"Too little to conclude from: test on at least {FEW_PHOTOGRAPHS} photographs, and on so many that the"
         " interval of clean"
         f" accuracy is narrower than {WIDE * 100:.0f} points.",

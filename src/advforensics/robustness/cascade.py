@@ -39,8 +39,9 @@ class Swept:
 
     Attributes:
         rows: The rows of the sample table, without the run facts.
-        costs: One row per attack and radius: how many images were ``attacked``, images put ``forward`` and
-            ``backward`` through the detector, and ``seconds``.
+        costs: One row per attack, radius and batch: how many images were ``attacked``, images put ``forward`` and
+            ``backward`` through the detector, and ``seconds``. `CLEAN` is what judging the images themselves took;
+            where what is already known is only judged, none are ``attacked``.
         felled: The picture that felled each image, ``(N, C, H, W)``.
         fell_at: At which radius per pixel value, in [0, 1], ``(N,)``; infinite where the image stands or was wrong
             from the start.
@@ -111,11 +112,14 @@ class Cascade:
         for number, chosen in enumerate(torch.arange(len(self.images)).split(self.engine.batch_size)):
 
             def work(chosen: Tensor = chosen) -> Outcome:
-                pictures, logits = self._judged(chosen, self.images[chosen], 0.0)
-                return {"pictures": pictures, "logits": logits}
+                with counted(self.detector) as cost:
+                    pictures, logits = self._judged(chosen, self.images[chosen], 0.0)
+                return {"pictures": pictures, "logits": logits, **vars(cost)}
 
             name = f"{self.norm}-{self.domain.name}/clean-{number}"
             clean.append(self.engine.journal.get(name if self.wanted is None else f"{name}-{self.wanted}", work))
+        for kept in clean:
+            self._count(CLEAN, 0.0, 0, kept)
         return torch.cat([kept["pictures"] for kept in clean]), torch.cat([kept["logits"] for kept in clean])
 
     def _nearest(self, attack: MinimumNorm) -> tuple[Tensor, Tensor]:
@@ -141,7 +145,9 @@ class Cascade:
         for chosen in self._standing():
             chosen = chosen[distance[chosen] <= eps_levels * LEVEL]
             if len(chosen):
-                judged, logits = self._judged(chosen, pictures[chosen], eps_levels * LEVEL)
+                with counted(self.detector) as cost:
+                    judged, logits = self._judged(chosen, pictures[chosen], eps_levels * LEVEL)
+                self._count(name, eps_levels, 0, vars(cost))
                 self._take(name, chosen, pictures[chosen], judged, logits, eps_levels)
 
     def _attack(self, attack: Attack | Ascent, eps_levels: float) -> None:

@@ -34,7 +34,7 @@ class Cube:
         attacked: How many cells belong to single attacks.
         predicted: Predicted class, shape ``(cells, rows)``. Under `WORST` that of the first attack that made it wrong.
         pristine: Whether the answer is class 0, shape ``(cells, rows)``; under `WORST` whether any attack made it so.
-        score: Probability of not being class 0, shape ``(cells, rows)``.
+        score: Log-odds of not being class 0, shape ``(cells, rows)``.
         distortion: By name (see `DISTORTIONS`), shape ``(attacked, rows)``: distortion belongs to an attack.
         sample: Sample of each row, shape ``(rows,)``, as are the next three.
         group: Its photograph.

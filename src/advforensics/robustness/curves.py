@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
 
 from advforensics.robustness.cube import Cube, cubes
@@ -92,8 +93,10 @@ def _auroc(cube: Cube, bootstrap: Bootstrap) -> Replicates:
         return area
     estimates = []
     for rows in cube.runs():
-        score, target = torch.from_numpy(cube.score[:, rows]), torch.from_numpy(positive[rows].astype(np.int64))
-        estimates.append(np.array([float(binary_auroc(of_cell, target)) for of_cell in score]))
+        # Ranks, for torchmetrics takes scores outside [0, 1] through a sigmoid, which makes ties of large ones.
+        ranks = torch.from_numpy(rankdata(cube.score[:, rows], axis=1) / rows.sum())
+        target = torch.from_numpy(positive[rows].astype(np.int64))
+        estimates.append(np.array([float(binary_auroc(of_cell, target)) for of_cell in ranks]))
     return _estimated(area, estimates)
 
 

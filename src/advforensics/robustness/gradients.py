@@ -11,7 +11,6 @@ from advforensics.attacks.losses import Loss, cross_entropy, margin, margins
 from advforensics.attacks.threat import LEVEL
 from advforensics.robustness.alarms import Alarm
 
-BATCH = 32  # small batches stay in the cache
 FLAT = 0.05  # share of images from which a missing gradient is no accident
 DIFFERENCE = 0.05 * LEVEL  # far below the half level at which a detector that rounds to whole levels jumps
 DIRECTIONS = 4  # tried with finite differences
@@ -23,15 +22,16 @@ STAND_IN = (
 )
 
 
-def gradient_alarms(detector: nn.Module, images: Tensor, labels: Tensor) -> list[Alarm]:
+def gradient_alarms(detector: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> list[Alarm]:
     """Judge the gradients of the margin, which no confidence flattens, and those of cross-entropy beside them.
 
     Args:
         detector: The network, in the state that `attackable` puts it into.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)``.
+        batch_size: Images that the detector gets at once.
     """
-    slopes, failure = input_gradients(detector, images, labels, margin)
+    slopes, failure = input_gradients(detector, images, labels, margin, batch_size)
     alarms = [
         Alarm(
             "no_gradient",
@@ -58,16 +58,18 @@ def gradient_alarms(detector: nn.Module, images: Tensor, labels: Tensor) -> list
             "One such gradient ruins a picture. Look for the root or logarithm of 0 and for overflow.",
         ),
     ]
-    alarms.append(_vanishing(detector, images, labels, slopes))
+    alarms.append(_vanishing(detector, images, labels, slopes, batch_size))
     if bool(finite.all()):
-        alarms.append(_masked(detector, images, labels, slopes))
+        alarms.append(_masked(detector, images, labels, slopes, batch_size))
     return alarms
 
 
-def input_gradients(detector: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, str]:
+def input_gradients(
+    detector: nn.Module, images: Tensor, labels: Tensor, loss: Loss, batch_size: int
+) -> tuple[Tensor, str]:
     """Return gradients of a loss, ``(N, C, H, W)``, and why there are none, if so."""
     parts = []
-    for batch, truth in zip(images.split(BATCH), labels.split(BATCH), strict=True):
+    for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         pictures = batch.detach().clone().requires_grad_()
         try:
             losses = loss(detector(pictures), truth, None)
@@ -79,23 +81,23 @@ def input_gradients(detector: nn.Module, images: Tensor, labels: Tensor, loss: L
     return torch.cat(parts), ""
 
 
-def batched(detector: nn.Module, images: Tensor) -> Tensor:
+def batched(detector: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     """Return logits ``(N, K)``, worked out without gradients and a batch at a time."""
     with torch.no_grad():
-        return torch.cat([detector(batch) for batch in images.split(BATCH)])
+        return torch.cat([detector(batch) for batch in images.split(batch_size)])
 
 
-def _vanishing(detector: nn.Module, images: Tensor, labels: Tensor, slopes: Tensor) -> Alarm:
+def _vanishing(detector: nn.Module, images: Tensor, labels: Tensor, slopes: Tensor, batch_size: int) -> Alarm:
     """Compare gradients with what is needed: to fell an image, and to be told apart in floating point.
 
     A confident detector is no broken one: that cross-entropy is nearly flat there is why attacks climb the margin. Only
     what has left the range of the number format counts.
     """
-    logits = batched(detector, images)
+    logits = batched(detector, images, batch_size)
     number = torch.finfo(logits.dtype)
     lead = margins(logits, labels).abs()
     steep = slopes.flatten(1).abs().sum(dim=1)
-    sure, _ = input_gradients(detector, images, labels, cross_entropy)
+    sure, _ = input_gradients(detector, images, labels, cross_entropy, batch_size)
     underflows = (sure.flatten(1).abs().amax(dim=1) < number.tiny) & (steep > 0)
     # Cross-entropy is about log K here, and its changes are smaller than its last digit.
     drowns = logits.amax(dim=1) - logits.amin(dim=1) < 8 * number.eps
@@ -115,14 +117,14 @@ def _vanishing(detector: nn.Module, images: Tensor, labels: Tensor, slopes: Tens
     )
 
 
-def _masked(detector: nn.Module, images: Tensor, labels: Tensor, slopes: Tensor) -> Alarm:
+def _masked(detector: nn.Module, images: Tensor, labels: Tensor, slopes: Tensor, batch_size: int) -> Alarm:
     """Compare gradients with finite differences along random directions, by their root-mean-square disagreement."""
     length = slopes.flatten(1).norm(dim=1)
     squares = torch.zeros_like(length)
     inner = (images - 0.5).abs() < 0.5 - DIFFERENCE  # a picture that left [0, 1] may be refused
     for _ in range(DIRECTIONS):
         direction = (torch.randint_like(images, 2) * 2 - 1) * inner
-        sides = [batched(detector, images + sign * DIFFERENCE * direction) for sign in (1, -1)]
+        sides = [batched(detector, images + sign * DIFFERENCE * direction, batch_size) for sign in (1, -1)]
         measured = (margin(sides[0], labels, None) - margin(sides[1], labels, None)) / (2 * DIFFERENCE)
         squares += (measured - (slopes * direction).flatten(1).sum(dim=1)).square()
     wrong = (squares / DIRECTIONS).sqrt() / length.clamp_min(torch.finfo(length.dtype).tiny)

@@ -32,6 +32,17 @@ class Interval:
     high: float
 
 
+def ends(low: float, high: float, how: str) -> str:
+    """Write the ends of an interval: ``[36.0, 46.0]``, or ``[unknown]`` where they are NaN.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        how: How to write a number, a format specification.
+    """
+    return "[unknown]" if np.isnan([low, high]).any() else f"[{low:{how}}, {high:{how}}]"
+
+
 @dataclass(frozen=True, eq=False)
 class Replicates:
     """A score on the table as it is and on every resample of it.

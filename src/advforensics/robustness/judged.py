@@ -3,7 +3,7 @@
 import pandas as pd
 from torch import Tensor
 
-from advforensics.attacks.losses import margins
+from advforensics.attacks.losses import log_odds, margins
 from advforensics.attacks.threat import LEVEL, distances, size
 from advforensics.data import Targets
 
@@ -29,7 +29,7 @@ def judged(targets: Targets, pictures: Tensor, logits: Tensor) -> pd.DataFrame:
             "predicted": predicted.numpy(),
             "correct": (predicted == targets.labels).numpy(),
             "margin": margins(logits, targets.labels).numpy(),
-            "score": 1 - logits.softmax(dim=1)[:, 0].numpy(),
+            "score": log_odds(logits).numpy(),
             "linf_levels": (linf / LEVEL).numpy(),
             "rms_levels": (size("l2", pictures - targets.images).flatten() / LEVEL).numpy(),
             "l2": l2.numpy(),

@@ -24,11 +24,12 @@ MOST = 0.5  # share of images, mean of the classes: one large step takes a few o
 MUCH = 0.1  # a difference in accuracy that no curve should hide
 
 
-def attack_alarms(detector: nn.Module, images: Tensor, labels: Tensor, norm: Norm) -> list[Alarm]:
+def attack_alarms(detector: nn.Module, images: Tensor, labels: Tensor, norm: Norm, batch_size: int) -> list[Alarm]:
     """Attack in ways whose order of strength is known, and see whether they keep it.
 
     One step (FGSM), noise of the same size, and an iterated attack (APGD on the margin) over radii from 1/16 to 64
-    levels; then an iterated attack with more steps and a restart, where half of the images stand.
+    levels; then an iterated attack with more steps and a restart, where half of the images stand. For an image that
+    never falls that is 537 passes forward and 461 back.
 
     The noise test reads "robust accuracy must not be above the accuracy under noise", image by image. That robust
     accuracy is *below* that under noise is no alarm: a forensic detector that falls to half a level while noise does
@@ -39,33 +40,40 @@ def attack_alarms(detector: nn.Module, images: Tensor, labels: Tensor, norm: Nor
         images: ``(N, C, H, W)`` in [0, 1], classified right. At most 64 of them are used.
         labels: ``(N,)``.
         norm: Norm of the balls.
+        batch_size: Images that the detector gets at once.
     """
     images, labels = images[:ATTACKED], labels[:ATTACKED]
-    gradients, _ = input_gradients(detector, images, labels, cross_entropy)
+    gradients, _ = input_gradients(detector, images, labels, cross_entropy, batch_size)
     uphill = steepest(norm, gradients)
     attack = Ascent("iterated", norm, margin, STEPS)
     fgsm, noise, iterated = torch.zeros(3, len(LEVELS), len(images), dtype=torch.bool)
     for row, eps in enumerate(level * LEVEL for level in LEVELS):
-        fgsm[row] = _wrong(detector, images + eps * uphill, labels)
+        fgsm[row] = _wrong(detector, images + eps * uphill, labels, batch_size)
         for _ in range(2):
             # Signs at random are as far from the picture as noise can be, in either norm.
-            noise[row] |= _wrong(detector, images + eps * (torch.randint_like(images, 2) * 2 - 1), labels)
+            signs = torch.randint_like(images, 2) * 2 - 1
+            noise[row] |= _wrong(detector, images + eps * signs, labels, batch_size)
         stands = ~iterated[row - 1] if row else torch.ones(len(images), dtype=torch.bool)
         iterated[row] = ~stands
         if stands.any():
-            found = attack(detector, images[stands], labels[stands], eps)
-            iterated[row, stands] = _wrong(detector, found, labels[stands])
+            iterated[row, stands] = _felled(attack, detector, images[stands], labels[stands], eps, batch_size)
     return [
         _weaker("fgsm_stronger", "one step of FGSM", fgsm, iterated),
         _weaker("noise_stronger", "random noise of the same size", noise, iterated),
         _fgsm_overfitted(fgsm, noise, labels.cpu()),
-        _survives(detector, images, labels, iterated, norm),
-        _not_converged(detector, images, labels, iterated, norm),
+        _survives(detector, images, labels, iterated, norm, batch_size),
+        _not_converged(detector, images, labels, iterated, norm, batch_size),
     ]
 
 
-def _wrong(detector: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
-    return (batched(detector, pictures.clamp(0, 1)).argmax(dim=1) != labels).cpu()
+def _wrong(detector: nn.Module, pictures: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    return (batched(detector, pictures.clamp(0, 1), batch_size).argmax(dim=1) != labels).cpu()
+
+
+def _felled(attack: Ascent, detector: nn.Module, images: Tensor, labels: Tensor, eps: float, batch_size: int) -> Tensor:
+    """Return which images, ``(N,)``, an attack fells, a batch at a time."""
+    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    return torch.cat([_wrong(detector, attack(detector, *batch, eps), batch[1], batch_size) for batch in batches])
 
 
 def _weaker(name: str, rival: str, theirs: Tensor, iterated: Tensor) -> Alarm:
@@ -110,11 +118,13 @@ def _fgsm_overfitted(fgsm: Tensor, noise: Tensor, labels: Tensor) -> Alarm:
     )
 
 
-def _survives(detector: nn.Module, images: Tensor, labels: Tensor, iterated: Tensor, norm: Norm) -> Alarm:
+def _survives(
+    detector: nn.Module, images: Tensor, labels: Tensor, iterated: Tensor, norm: Norm, batch_size: int
+) -> Alarm:
     """Count what stands at the largest radius, after another try with a finer step."""
     stands = ~iterated[-1]
     if stands.any():
-        stands[stands.clone()] = ~_longer(detector, images[stands], labels[stands], FINER, norm)
+        stands[stands.clone()] = ~_longer(detector, images[stands], labels[stands], FINER, norm, batch_size)
     count = int(stands.sum())
     return Alarm(
         "huge_eps_survived",
@@ -125,11 +135,13 @@ def _survives(detector: nn.Module, images: Tensor, labels: Tensor, iterated: Ten
     )
 
 
-def _not_converged(detector: nn.Module, images: Tensor, labels: Tensor, iterated: Tensor, norm: Norm) -> Alarm:
+def _not_converged(
+    detector: nn.Module, images: Tensor, labels: Tensor, iterated: Tensor, norm: Norm, batch_size: int
+) -> Alarm:
     """Try longer where a gain could show most: at the radius at which nearest to half of the images stand."""
     stand = ~iterated
     row = int((stand.double().mean(dim=1) - 0.5).abs().argmin())
-    count = int(_longer(detector, images[stand[row]], labels[stand[row]], LEVELS[row], norm).sum())
+    count = int(_longer(detector, images[stand[row]], labels[stand[row]], LEVELS[row], norm, batch_size).sum())
     return Alarm(
         "not_converged",
         count >= MUCH * len(images),
@@ -142,9 +154,9 @@ def _not_converged(detector: nn.Module, images: Tensor, labels: Tensor, iterated
     )
 
 
-def _longer(detector: nn.Module, images: Tensor, labels: Tensor, levels: float, norm: Norm) -> Tensor:
+def _longer(detector: nn.Module, images: Tensor, labels: Tensor, levels: float, norm: Norm, batch_size: int) -> Tensor:
     """Return which images, ``(N,)``, a longer attack fells."""
     if len(images) == 0:
         return torch.zeros(0, dtype=torch.bool)
     attack = Ascent("longer", norm, margin, LONGER, restarts=1)
-    return _wrong(detector, attack(detector, images, labels, levels * LEVEL), labels)
+    return _felled(attack, detector, images, labels, levels * LEVEL, batch_size)

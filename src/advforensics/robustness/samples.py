@@ -6,7 +6,7 @@ all before it, at this radius and all below. Columns:
 - ``sample_id``, ``group`` (content hash of the photograph), ``label``;
 - ``norm``, ``domain``, ``attack``, ``eps_levels`` (radius; 0 holds the clean picture, in the domain ``jpeg`` the clean
   picture saved as JPEG), ``knowledge`` (``white box``, ``black box`` or, for a forger without gradients, ``tools``);
-- ``predicted``, ``correct``, ``margin``, ``score`` (probability of not being class 0) of the picture as it then is;
+- ``predicted``, ``correct``, ``margin``, ``score`` (log-odds of not being class 0) of the picture as it then is;
 - ``fell_to``: the attack that turned the image at this radius or below, empty if it stands, ``clean`` if it was wrong
   from the start;
 - size of the change: ``linf_levels`` and ``rms_levels`` (root mean square over pixel values; what ``eps_levels`` of L2
