@@ -65,6 +65,7 @@ def linear(classes: int = 2, size: int = 8) -> nn.Sequential:
 @pytest.mark.parametrize("levels", [0.25, 1, 2.5, 8, 64])
 def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(attack: Attack, levels: float) -> None:
     detector, eps = linear(classes=3, size=32).float(), levels * LEVEL
+    torch.manual_seed(0)
     adversarial = attack(detector, IMAGES, detector(IMAGES).argmax(dim=1), eps)
     delivered = to_8bit(attack.norm, eps, IMAGES, adversarial)
     assert torch.equal(adversarial, IMAGES) <= (levels < 8)  # some attacks give the image back when they fail
@@ -72,8 +73,7 @@ def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(att
         linf, l2 = distances(IMAGES, pictures)
         largest = (linf if attack.norm == "linf" else l2).max()
         assert largest <= radius(attack.norm, eps, IMAGES) * (1 + 1e-6) + 1e-7
-        assert pictures.amin() >= 0
-        assert pictures.amax() <= 1
+        assert torch.equal(pictures, pictures.clamp(0, 1))
         assert pictures.dtype == torch.float32
         assert not pictures.requires_grad
     assert torch.equal((delivered * 255).round() / 255, delivered)
@@ -228,7 +228,7 @@ def test_what_draws_from_numpy_follows_from_the_generator_and_leaves_numpy_alone
         np.random.seed(numpys)  # noqa: NPY002
         found.append(Attack("pixle", build, "linf", knowledge="black box")(detector, images, labels, FAR))
         after = np.random.random()  # noqa: NPY002
-        assert after == np.random.RandomState(numpys).random()  # noqa: NPY002
+        assert after == np.random.RandomState(numpys).random()
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[1], found[2])
 
@@ -314,8 +314,3 @@ def test_attacks_beat_noise(name: str) -> None:
         for pictures in (attack(detector, images, labels, eps), images + noise)
     )
     assert attacked < noisy - 5
-
-
-def test_margins_are_leads_over_the_strongest_other() -> None:
-    logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0], [0.0, -1.0, 0.0]])
-    assert margins(logits, torch.tensor([1, 0, 0])).tolist() == [1, -2, 0]

@@ -18,9 +18,10 @@ def attackable(detector: nn.Module) -> Iterator[None]:
     """Put a detector into the state an attack needs, and everything back afterwards.
 
     Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
-    gradient for the weights, and random numbers (torch's and, for some of torchattacks, numpy's) drawn from a stream of
-    their own, which follows from torch's generator and spills into nobody else's. Afterwards each module has its own mode back (torchattacks sets the whole network to training
-    mode, which thaws frozen batch normalisation), each weight its own ``requires_grad``.
+    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
+    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
+    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
+    thaws frozen batch normalisation), each weight its own ``requires_grad``.
 
     Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
     trainers in ``conf/trainer`` turn that off.
@@ -32,7 +33,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
         raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
     modes = [(module, module.training) for module in detector.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002 # torchattacks draws from it
+    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
     devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
     try:
         detector.eval()
