@@ -104,7 +104,7 @@ class Float(Domain):
 
 
 class EightBit(Domain):
-    """Whole levels inside the ball, optimised as such: rounded, then moved on along the integer lattice.
+    """Whole levels inside the ball, optimised as such: rounded, then moved on along the integer lattice by gradients.
 
     Args:
         passes: Of the lattice search, on the images that rounding left standing; 0 for rounding alone.
