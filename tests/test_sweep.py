@@ -132,6 +132,8 @@ def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose,
     manifest = opened.manifest("test")
     together = int(manifest.groupby(["content", "class"]).size().min())
     assert together > 1
+    trained = load_checkpoint("one/checkpoint.pt")
+    assert select(opened, trained, "test", 2, together).patches == together
     sweep(sweeping(f"patches_per_picture={together}", *only("fgsm")))
     rows = table("one/pictures")
     clean = (
@@ -139,7 +141,7 @@ def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose,
         .drop_duplicates("sample_id")
         .set_index("sample_id")
     )
-    detector = load_checkpoint("one/checkpoint.pt").detector
+    detector = trained.detector
     dataset = PatchDataset(opened, "test")
     for _, patches in manifest.groupby(["content", "class"]):
         with torch.no_grad():

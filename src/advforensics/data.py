@@ -27,12 +27,24 @@ class Targets:
         labels: ``(N,)``.
         sample_ids: Patch ids, length N.
         groups: Content hashes of the photographs they were cut from, length N.
+        patches: How many patches lie side by side in an image.
     """
 
     images: Tensor
     labels: Tensor
     sample_ids: Sequence[str]
     groups: Sequence[str]
+    patches: int = 1
+
+
+def side_by_side(patches: Tensor, number: int) -> Tensor:
+    """Lay patches ``(N * number, C, H, W)`` side by side, those that follow each other: ``(N, C, H, number * W)``."""
+    return patches.unflatten(0, (-1, number)).movedim(1, 3).flatten(3)
+
+
+def apart(images: Tensor, number: int) -> Tensor:
+    """Take patches apart that lie side by side: ``(N, C, H, number * W)`` to ``(N * number, C, H, W)``."""
+    return images.unflatten(3, (number, -1)).movedim(3, 1).flatten(0, 1)
 
 
 class PatchStore:

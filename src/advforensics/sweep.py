@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from advforensics.attacks.tools import sample_rows
 from advforensics.checkpoint import Trained
 from advforensics.cost import Cost, counted
-from advforensics.data import PatchDataset, PatchStore, Targets
+from advforensics.data import PatchDataset, PatchStore, Targets, side_by_side
 from advforensics.detectors.pooled import Pooled
 from advforensics.examples import draw
 from advforensics.figures import cascade, save
@@ -151,10 +151,11 @@ def select(store: PatchStore, trained: Trained, split: str, images: int | None, 
     pictures, labels = dataset[chosen.ravel()]
     first = dataset.manifest.iloc[chosen[:, 0]]
     return Targets(
-        images=pictures.unflatten(0, (-1, together)).movedim(1, 3).flatten(3),
+        images=side_by_side(pictures, together),
         labels=labels[::together],
         sample_ids=first["patch_id"].tolist(),
         groups=first["group"].tolist(),
+        patches=together,
     )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
@@ -25,6 +24,7 @@ from advforensics.attacks.threat import LEVEL, Norm, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.data import PatchStore, Targets
 from advforensics.robustness import alarms
+from advforensics.robustness.journal import seed_of
 from advforensics.robustness.judged import judged
 from advforensics.robustness.transferability import CONTROL, matrix, transfer_stronger
 from advforensics.sweep import select
@@ -162,8 +162,7 @@ def _attacked(
         eps = eps_levels * LEVEL
         batches = []
         for number, images in enumerate(targets.images.split(cfg.batch_size)):
-            stream = np.random.SeedSequence([cfg.seed, round(eps_levels * 1e6), number])
-            torch.manual_seed(int(stream.generate_state(1)[0]))
+            torch.manual_seed(seed_of(cfg.seed, f"{surrogate}-{attack.norm}-{eps_levels!r}-{attack.name}-{number}"))
             labels = targets.labels.split(cfg.batch_size)[number]
             batches.append(attack(source, images, labels, eps) if eps else images)
         made = torch.cat(batches)

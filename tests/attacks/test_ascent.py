@@ -15,7 +15,7 @@ from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import Loss, margins
 from advforensics.attacks.steps import AdaptiveStep, FixedStep, StepRule
-from advforensics.attacks.threat import LEVEL, Norm, distances, radius
+from advforensics.attacks.threat import LEVEL, Norm, distances, radius, size
 from advforensics.cost import counted
 
 EPS = 2 * LEVEL
@@ -123,8 +123,7 @@ def test_for_any_number_of_classes_pictures_stay_in_their_ball(
     found = attack(detector, images, labels, 16 * LEVEL)
     linf, l2 = distances(images, found)
     assert (linf if norm == "linf" else l2).max() <= radius(norm, 16 * LEVEL, images) * (1 + 1e-6)
-    assert found.amin() >= 0
-    assert found.amax() <= 1
+    assert torch.equal(found, found.clamp(0, 1))
     assert wrong(detector, found, labels).any() or classes == 5  # which always says the same, whatever it sees
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
 
@@ -200,3 +199,76 @@ def test_images_leave_when_there_is_no_hope_unless_they_are_nearly_there(rule: t
     assert gradients(0.9, 0.1) <= steps / 4
     assert gradients(0.9, 0.1, thorough=True) == steps
     assert gradients(0.9, 0.39) == steps
+
+
+class Steady(StepRule):
+    """Darkens evenly, so that the whole run covers the radius."""
+
+    def step(self, pictures: Tensor, gradients: Tensor, values: Tensor) -> Tensor:
+        """Return the next pictures."""
+        return pictures - self.eps / self.steps
+
+
+@pytest.mark.parametrize(("pace", "passes"), [(0.3, 10), (0.5, 10), (0.6, 15), (0.7, 25), (0.78, 30), (0.88, 40)])
+def test_an_image_leaves_when_twice_its_pace_would_not_fell_it(pace: float, passes: int) -> None:
+    """Its lead shrinks evenly by ``pace`` of it in 40 steps; after ``s`` of them ``1 - pace * s / 40`` is left.
+
+    Twice the pace would take ``2 * pace * (1 - s / 40)`` of it, which is less from ``s = 40 * (2 - 1 / pace)`` on. The
+    question is put after 10, 15, 20 ... steps, and no more when less than a quarter is left, from ``s = 30 / pace`` on.
+    """
+    image, labels = torch.full((1, 1, 4, 4), 0.9, dtype=torch.float64), torch.tensor([1])
+    attack = Ascent("a", "linf", losses.margin, 40, step_rule=Steady)
+    with counted(detector := Brightness()) as cost:
+        attack(detector, image, labels, 0.4 * pace, start=image)
+    assert cost.backward == passes
+
+
+def test_an_image_that_falls_with_the_last_step_is_not_given_up() -> None:
+    image, labels = torch.full((1, 1, 4, 4), 0.9, dtype=torch.float64), torch.tensor([1])
+    attack = Ascent("a", "linf", losses.margin, 40, step_rule=Steady)
+    detector = Brightness()
+    assert wrong(detector, attack(detector, image, labels, 0.401, start=image), labels).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("rule", [AdaptiveStep, FixedStep])
+def test_whatever_the_detector_sees_of_black_and_white_pictures_is_a_picture_in_the_ball(
+    norm: Norm, rule: type[StepRule]
+) -> None:
+    images = (random_images(8, size=8).double() > 0.5).double()
+    seen: list[Tensor] = []
+
+    def noted(candidates: Tensor, chosen: Tensor) -> Tensor:
+        seen.append(torch.cat([candidates.detach(), images[chosen]], dim=1))
+        return candidates
+
+    detector = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double()
+    labels = torch.arange(8) % 3
+    attack = Ascent("a", norm, losses.margin, 3, restarts=2, step_rule=rule)
+    found = attack(detector, images, labels, 40 * LEVEL, deliver=noted, leave=False)
+    looks = torch.cat([*seen, torch.cat([found, images], dim=1)])
+    pictures, centres = looks[:, :1], looks[:, 1:]
+    assert len(looks) == 8 * (3 * 4 + 1)
+    assert pictures.amin() == 0
+    assert pictures.amax() == 1
+    assert size(norm, pictures - centres).max() <= 40 * LEVEL * (1 + 1e-9)
+
+
+def test_every_restart_begins_at_a_place_of_its_own() -> None:
+    detector, images, labels = right(3)
+    begins: list[Tensor] = []
+
+    class Noted(FixedStep):
+        def __init__(self, norm: Norm, eps: float, images: Tensor, steps: int) -> None:
+            super().__init__(norm, eps, images, steps)
+            begins.append(images)
+
+        def step(self, pictures: Tensor, gradients: Tensor, values: Tensor) -> Tensor:
+            begins[-1] = pictures - self.images
+            return super().step(pictures, gradients, values)
+
+    Ascent("a", "linf", losses.margin, 1, restarts=3, step_rule=Noted)(detector, images, labels, EPS, leave=False)
+    changes = torch.cat(begins)
+    assert len(changes) == 12
+    assert len({change.flatten()[:5].sum().item() for change in changes}) == 12
+    assert (size("linf", changes) > 0.9 * EPS).all()

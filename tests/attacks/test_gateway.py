@@ -1,9 +1,12 @@
 """Every attack in ``conf/attack`` stays inside its ball and leaves the detector, and all else, as it found it."""
 
+import itertools
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchattacks
@@ -62,6 +65,7 @@ def linear(classes: int = 2, size: int = 8) -> nn.Sequential:
 @pytest.mark.parametrize("levels", [0.25, 1, 2.5, 8, 64])
 def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(attack: Attack, levels: float) -> None:
     detector, eps = linear(classes=3, size=32).float(), levels * LEVEL
+    torch.manual_seed(0)
     adversarial = attack(detector, IMAGES, detector(IMAGES).argmax(dim=1), eps)
     delivered = to_8bit(attack.norm, eps, IMAGES, adversarial)
     assert torch.equal(adversarial, IMAGES) <= (levels < 8)  # some attacks give the image back when they fail
@@ -69,8 +73,7 @@ def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(att
         linf, l2 = distances(IMAGES, pictures)
         largest = (linf if attack.norm == "linf" else l2).max()
         assert largest <= radius(attack.norm, eps, IMAGES) * (1 + 1e-6) + 1e-7
-        assert pictures.amin() >= 0
-        assert pictures.amax() <= 1
+        assert torch.equal(pictures, pictures.clamp(0, 1))
         assert pictures.dtype == torch.float32
         assert not pictures.requires_grad
     assert torch.equal((delivered * 255).round() / 255, delivered)
@@ -151,6 +154,85 @@ def test_another_seed_gives_another_start(noisy: Attack, detector: Detector) -> 
     assert not torch.equal(run(noisy, detector, seed=1), run(noisy, detector, seed=2))
 
 
+# Those of torchattacks that seed themselves, alone and as parts of others.
+SEEDED: dict[str, Callable[..., torchattacks.attack.Attack]] = {
+    "apgd": partial(torchattacks.APGD, steps=3),
+    "apgd_l2": partial(torchattacks.APGD, steps=3, norm="L2"),
+    "apgdt": partial(torchattacks.APGDT, steps=3, n_classes=4),
+    "square": partial(torchattacks.Square, n_queries=50),
+    "autoattack": partial(torchattacks.AutoAttack, n_classes=4),
+    "autoattack_rand": partial(torchattacks.AutoAttack, n_classes=4, version="rand"),
+    "multiattack": lambda model, eps: torchattacks.MultiAttack(
+        [torchattacks.Square(model, eps=eps, n_queries=1), torchattacks.APGD(model, eps=eps)]
+    ),
+}
+FAR = 100 * LEVEL  # where all pictures fall, each to its start
+
+
+def breakable() -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a detector of four classes, pictures of 8x8, and what it says of them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        detector = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.SiLU(), nn.Flatten(), nn.Linear(36, 4))
+    images = random_images(6, size=8)
+    return detector, images, detector(images).argmax(dim=1)
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_what_torchattacks_seeds_itself_follows_from_the_generator_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, images, labels = breakable()
+    clock = itertools.count(1.0, 1000.0)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    attack = Attack(name, SEEDED[name], "l2" if name == "apgd_l2" else "linf")
+    found = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(attack(detector, images, labels, FAR))
+    assert not torch.equal(found[0], images)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_every_try_of_an_attack_that_seeds_itself_starts_elsewhere(name: str) -> None:
+    detector, images, labels = breakable()
+    tries: list[Tensor] = []
+
+    def build(model: nn.Module, eps: float) -> torchattacks.attack.Attack:
+        attack = SEEDED[name](model, eps=eps)
+        forward = attack.forward
+
+        def noted(inputs: Tensor, answers: Tensor) -> Tensor:
+            tries.append(forward(inputs, answers))
+            return tries[-1]
+
+        attack.forward = noted
+        return attack
+
+    Attack(name, build, "l2" if name == "apgd_l2" else "linf", restarts=3)(detector, images, labels, FAR)
+    assert len(tries) == 3
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(tries, 2))
+
+
+def test_what_draws_from_numpy_follows_from_the_generator_and_leaves_numpy_alone() -> None:
+    detector, images, labels = breakable()
+
+    def build(model: nn.Module, eps: float) -> torchattacks.attack.Attack:
+        return torchattacks.Pixle(model, restarts=2, max_iterations=2)
+
+    found = []
+    for seed, numpys in ((1, 1), (1, 2), (2, 2)):
+        torch.manual_seed(seed)
+        np.random.seed(numpys)  # noqa: NPY002
+        found.append(Attack("pixle", build, "linf", knowledge="black box")(detector, images, labels, FAR))
+        after = np.random.random()  # noqa: NPY002
+        assert after == np.random.RandomState(numpys).random()
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+
+
 def test_attacks_work_without_gradients_around_them(attack: Attack, detector: Detector) -> None:
     expected = run(attack, detector)
     with torch.no_grad():
@@ -171,7 +253,8 @@ def test_one_logit_is_refused(attack: Attack) -> None:
 def test_two_logits_are_enough(attack: Attack) -> None:
     detector = linear(classes=2, size=32).float()
     answers = detector(IMAGES).argmax(dim=1)
-    adversarial = attack(detector, IMAGES, answers, 8 * LEVEL)
+    torch.manual_seed(0)
+    adversarial = attack(detector, IMAGES, answers, 64 * LEVEL)
     moved = margins(detector(adversarial), answers).mean() - margins(detector(IMAGES), answers).mean()
     # TRADES' attack goes away from the distribution as it is, to either side.
     assert moved.abs() > 0.01 if "tpgd" in attack.name else moved < 0
@@ -231,8 +314,3 @@ def test_attacks_beat_noise(name: str) -> None:
         for pictures in (attack(detector, images, labels, eps), images + noise)
     )
     assert attacked < noisy - 5
-
-
-def test_margins_are_leads_over_the_strongest_other() -> None:
-    logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0], [0.0, -1.0, 0.0]])
-    assert margins(logits, torch.tensor([1, 0, 0])).tolist() == [1, -2, 0]

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import Tensor
 from toys import Brightness, picture, random_images
 
 from advforensics.attacks.tools import LADDERS, Pixels, Tool, Tools, blur, jpeg, median, noise, resize, sample_rows
@@ -66,6 +68,34 @@ def test_changes_are_measured(channels: int) -> None:
     assert (clean["predicted"] == clean["label"]).all()
     assert (clean["rms_levels"] == 0).all()
     assert np.isinf(clean["psnr"]).all()
+
+
+class Shown(Brightness):
+    """Notes what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches.append(images)
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tools_on_a_picture_of_patches_are_tools_on_the_patches(channels: int) -> None:
+    patches = random_images(6, size=16, channels=channels)
+    halves = patches[0::2], patches[1::2]
+    labels, names = torch.zeros(3, dtype=torch.long), ["a", "b", "c"]
+    tools = Tools({tool: strengths[-1:] for tool, strengths in LADDERS.items()})
+    detectors = whole, left, right = Shown(), Shown(), Shown()
+    tried = [Targets(torch.cat(halves, dim=3), labels, names, names, patches=2)]
+    tried += [Targets(half, labels, names, names) for half in halves]
+    rows, *single = [tools.run(detector, those)["rms_levels"] for detector, those in zip(detectors, tried, strict=True)]
+    assert len(whole.batches) == 1 + len(LADDERS)
+    for together, *apart in zip(whole.batches, left.batches, right.batches, strict=True):
+        assert torch.equal(together, torch.cat(apart, dim=3))
+    assert rows.to_numpy() == pytest.approx(np.sqrt((single[0] ** 2 + single[1] ** 2) / 2).to_numpy(), rel=1e-4)
 
 
 def test_other_channels_are_refused() -> None:

@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,20 +18,24 @@ from toys import ATTACKS, Brightness, random_images, tiny_detector
 
 from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
-from advforensics.attacks.deliver import EightBit, Float
+from advforensics.attacks.deliver import Domain, EightBit, Float, Jpeg, Png
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import margins
 from advforensics.attacks.minimum import MinimumNorm
-from advforensics.attacks.threat import LEVEL
+from advforensics.attacks.steps import FixedStep
+from advforensics.attacks.threat import LEVEL, Norm, size, to_8bit
 from advforensics.cli import config_dir
 from advforensics.data import Targets
+from advforensics.robustness.alarms import from_samples
 from advforensics.robustness.cascade import AnyAttack
 from advforensics.robustness.engine import Engine
+from advforensics.robustness.journal import Journal
 
 FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
 PGD = Attack("pgd", partial(torchattacks.PGD, steps=12), "linf", relative_step=0.25)
 PGD_L2 = Attack("pgd_l2", partial(torchattacks.PGDL2, steps=30), "l2", relative_step=0.25)
 EPS_LEVELS = [0.5, 1, 2, 4, 8]
+NORMS: list[Norm] = ["linf", "l2"]
 
 
 class Linear(nn.Module):
@@ -313,6 +319,98 @@ def test_a_wanted_class_is_a_cascade_of_its_own() -> None:
         engine.run([attack, CASCADE[1]], Float())
 
 
+class Hill(nn.Module):
+    """Four classes on grey pictures around 100: class 0 comes nearer as they brighten, class 2 wins around 1 level.
+
+    Of a picture ``x`` levels brighter the logits are ``min(2x, 4)``, 5, ``5.3 - |x - 1|`` and 0. So at 1 level it is
+    class 2 and class 0 is 3.3 behind; at 2 levels it is class 1, and class 0 is 1 behind; class 0 is never given.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(N, 4)``."""
+        brighter = images.mean(dim=(1, 2, 3)) * 255 - 100
+        flat = 0 * brighter
+        return torch.stack([(2 * brighter).clamp_max(4), flat + 5, 5.3 - (brighter - 1).abs(), flat], dim=1)
+
+
+class Dip(nn.Module):
+    """As `Hill`, but class 0 wins from 3 levels on."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(N, 4)``."""
+        brighter = images.mean(dim=(1, 2, 3)) * 255 - 100
+        logits: Tensor = Hill()(images) + torch.tensor([4.0, 0, 0, 0]) * (brighter - 2).clamp(0, 1)[:, None]
+        return logits
+
+
+def every_domain(folder: Path) -> list[Domain]:
+    return [Float(), EightBit(2), Png(folder / "png", 2), Jpeg(folder / "jpeg", (95, 95))]
+
+
+def climbing(norm: Norm, wanted: int | None) -> list[AnyAttack]:
+    return [Ascent("climb", norm, losses.margin, 16, wanted=wanted, step_rule=FixedStep)]
+
+
+def rises(rows: pd.DataFrame, wanted: int | None) -> list[float]:
+    """Return by how much accuracy, and the share that is not given the wanted class, rise from radius to radius."""
+    said = rows.assign(missed=rows["predicted"] != (-1 if wanted is None else wanted))
+    shares = said[said["label"] != wanted].groupby(["attack", "eps_levels"])[["correct", "missed"]].mean()
+    return shares.groupby("attack").diff().fillna(0).to_numpy().ravel().tolist()
+
+
+@pytest.mark.parametrize("number", range(4), ids=["float", "8bit", "png", "jpeg"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_towards_a_wanted_class_who_was_wrong_once_is_wrong_for_ever(norm: Norm, number: int, tmp_path: Path) -> None:
+    """Label 1 is right at first and wrong at 1 level; label 2 is wrong at first; both were right again at 2 levels."""
+    images = torch.full((6, 1, 8, 8), 100 / 255)
+    labels = torch.tensor([1, 1, 1, 2, 2, 0])
+    engine = Engine(Hill(), targets(images, labels), eps_levels=[1, 2, 4], batch_size=4, seed=0)
+    rows = engine.run(climbing(norm, 0), every_domain(tmp_path)[number]).rows
+    right = [at["correct"].tolist() for _, at in rows.groupby("eps_levels")]
+    assert right[0] == [True, True, True, False, False, False]
+    assert not any(itertools.chain(*right[1:]))
+    rows = rows.assign(task="toy", detector="hill", defense="none", seed=0)
+    alarm = next(alarm for alarm in from_samples(rows) if alarm.name == "curve_rises")
+    assert not alarm.fired, alarm.evidence
+
+
+def test_the_search_goes_on_from_the_picture_nearest_to_the_wanted_class() -> None:
+    """At 2 levels the picture shown is still that of 1 level, which is wrong; the right one at 2 is nearer."""
+    begun: list[Tensor] = []
+
+    class Spied(Ascent):
+        def __call__(self, *given: Any, **options: Any) -> Tensor:
+            begun.append(options["start"])
+            return super().__call__(*given, **options)
+
+    images = torch.full((1, 1, 8, 8), 100 / 255)
+    attack = Spied("climb", "linf", losses.margin, 8, wanted=0, step_rule=FixedStep)
+    chosen = targets(images, torch.tensor([1]))
+    rows = Engine(Dip(), chosen, eps_levels=[1, 2, 4], batch_size=4, seed=0).run([attack], Float()).rows
+    assert rows["predicted"].tolist() == [1, 2, 2, 0]
+    assert rows["fell_to"].tolist() == ["", "", "", "climb"]
+    assert rows["linf_levels"].tolist()[:3] == pytest.approx([0, 1, 1], abs=1e-3)
+    assert begun[2].mean().item() * 255 == pytest.approx(104, abs=1e-3)  # from 2 levels, stretched to 4
+
+
+@pytest.mark.parametrize("wanted", [None, 0, 2])
+@pytest.mark.parametrize("norm", NORMS)
+def test_accuracy_and_share_of_the_aim_are_monotone_in_epsilon(norm: Norm, wanted: int | None, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(4)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 4)).requires_grad_(False)
+    for parameter in layers.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    images = random_images(16, size=8)
+    labels = layers(images).argmax(dim=1)
+    labels[::4] = (labels[::4] + 1) % 4
+    engine = Engine(layers, targets(images, labels), eps_levels=[4, 8, 16, 32], batch_size=10, seed=0)
+    for domain in every_domain(tmp_path):
+        rows = engine.run([Ascent("ce", norm, losses.cross_entropy, 3, wanted=wanted)], domain).rows
+        rising = rises(rows, wanted)
+        assert max(rising) <= 0, domain.name
+        assert min(rising) < 0, domain.name
+
+
 def test_costs_are_those_of_the_detector() -> None:
     detector, chosen = cascade_targets()
     passed = 0
@@ -328,6 +426,143 @@ def test_costs_are_those_of_the_detector() -> None:
     assert costs["forward"].sum() == pytest.approx(passed, abs=2 * len(chosen.labels))  # clean pictures, and judging
     assert (costs["forward"] >= costs["backward"]).all()
     assert costs[costs["attack"] == "square"]["backward"].sum() == 0
+
+
+class OneWay(nn.Module):
+    """A detector whose backward pass raises."""
+
+    class Barred(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, logits: Tensor) -> Tensor:
+            return logits.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+            raise AssertionError("a black box asked for a gradient")
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the detector's logits, ``(N, K)``."""
+        logits: Tensor = self.Barred.apply(self.detector(images))  # type: ignore[no-untyped-call]
+        return logits
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_black_box_uses_no_gradient_in_any_domain(norm: Norm, tmp_path: Path) -> None:
+    """Neither do the clean pictures, nor balls that are too small for one level."""
+    torch.manual_seed(0)
+    detector, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), random_images(12, size=8)
+    labels = detector(images).argmax(dim=1)
+    build = partial(torchattacks.Square, n_queries=5)
+    square = Attack("square", build, norm, knowledge="black box", tell_norm=True)
+    white = Ascent("white", norm, losses.margin, 3)
+    for domain in every_domain(tmp_path):
+        alone = Engine(OneWay(detector), targets(images, labels), eps_levels=[0.1, 1, 8], batch_size=5, seed=0)
+        costs = alone.run([square], domain).costs
+        assert costs["backward"].sum() == 0, domain.name
+        assert set(costs["eps_levels"]) == ({0.1, 1, 8} if domain.name == "float" else {1, 8})
+        both = Engine(detector, targets(images, labels), eps_levels=[1, 8], batch_size=5, seed=0)
+        by_attack = both.run([white, square], domain).costs.groupby("attack")["backward"].sum()
+        assert by_attack["square"] == 0, domain.name
+        assert by_attack["white"] > 0, domain.name
+
+
+def test_a_black_box_is_delivered_by_rounding_alone() -> None:
+    detector, chosen = cascade_targets()
+    found: list[Tensor] = []
+
+    class Spied(Attack):
+        def __call__(self, *given: Any) -> Tensor:
+            found.append(super().__call__(*given))
+            return found[-1]
+
+    square = Spied("square", partial(torchattacks.Square, n_queries=20), "linf", knowledge="black box", tell_norm=True)
+    rows = Engine(detector, chosen, eps_levels=[16.5], batch_size=64, seed=0).run([square], EightBit()).rows
+    (candidates,) = found
+    standing = (rows[rows["eps_levels"] == 0]["correct"]).to_numpy(copy=True)
+    rounded = to_8bit("linf", 16.5 * LEVEL, chosen.images[standing], candidates)
+    margin = margins(detector(rounded), chosen.labels[standing]).detach().numpy()
+    clean, at = (rows[rows["eps_levels"] == eps][standing]["margin"].to_numpy() for eps in (0, 16.5))
+    assert at == pytest.approx(np.minimum(clean, margin), abs=1e-5)
+    assert (at < clean).any()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_in_the_loop_each_picture_is_delivered_inside_the_ball_around_its_own_image(norm: Norm) -> None:
+    seen: list[int] = []
+
+    class Checked(EightBit):
+        def deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+            assert size(norm, candidates.detach() - images).max() <= eps * (1 + 1e-5)
+            seen.append(len(images))
+            return super().deliver(norm, eps, images, candidates)
+
+    detector, chosen = cascade_targets()  # a third of which is wrong from the start: batches begin anywhere
+    attack = Ascent("a", norm, losses.margin, 6)
+    Engine(detector, chosen, eps_levels=[1, 8], batch_size=5, seed=0).run([attack], Checked(0))
+    assert len(set(seen)) > 2  # images leave in the middle of a batch
+
+
+class Drawing(Attack):
+    """Notes a random number for each batch, and finds nothing."""
+
+    def __init__(self, name: str, norm: Norm, wanted: int | None, drawn: list[float], last: int | None) -> None:
+        super().__init__(name, torchattacks.FGSM, norm)
+        self.wanted, self.drawn, self.last = wanted, drawn, last
+
+    def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        """Return the images.
+
+        Raises:
+            KeyboardInterrupt: After the last batch.
+        """
+        if len(self.drawn) == self.last:
+            raise KeyboardInterrupt
+        self.drawn.append(torch.rand(()).item())
+        return images.clone()
+
+
+def draws(seed: int = 0, journal: Journal | None = None, last: int | None = None) -> list[float]:
+    """Return what two norms, aims, domains, radii, attacks and batches of each draw, 64 in all."""
+    chosen = targets(torch.ones(4, 1, 4, 4), torch.ones(4, dtype=torch.long))
+    engine = Engine(Brightness(), chosen, eps_levels=[1, 1.0000001], batch_size=2, seed=seed, journal=journal)
+    drawn: list[float] = []
+    for norm, wanted, domain in itertools.product(NORMS, (None, 0), (Float(), EightBit(0))):
+        engine.run([Drawing(name, norm, wanted, drawn, last) for name in ("one", "two")], domain)
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> list[float]:
+    return draws()
+
+
+def test_every_attack_norm_aim_domain_radius_and_batch_draws_for_itself(undisturbed: list[float]) -> None:
+    assert len(set(undisturbed)) == 64
+    assert not set(undisturbed) & set(draws(seed=1))
+
+
+def test_a_batch_draws_the_same_again_also_after_a_kill(undisturbed: list[float], tmp_path: Path) -> None:
+    torch.rand(3)
+    with pytest.raises(KeyboardInterrupt):
+        draws(journal=Journal(tmp_path), last=50)
+    assert draws(journal=Journal(tmp_path)) == undisturbed[50:]
+
+
+def test_another_seed_reaches_what_torchattacks_seeds_itself() -> None:
+    detector, chosen = cascade_targets()
+    apgd = Attack("apgd", partial(torchattacks.APGD, steps=2), "linf", tell_norm=True)
+    square = Attack("square", partial(torchattacks.Square, n_queries=20), "linf", tell_norm=True)
+    for attack in (apgd, square):
+        one, same, other = (
+            Engine(detector, chosen, eps_levels=[16], batch_size=64, seed=seed).run([attack], Float())
+            for seed in (0, 0, 1)
+        )
+        assert torch.equal(one.felled, same.felled)
+        assert not torch.equal(one.felled, other.felled)
 
 
 def test_where_few_stand_none_is_given_up() -> None:

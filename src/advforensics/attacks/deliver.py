@@ -49,7 +49,7 @@ class Domain(ABC):
         eps: float,
         images: Tensor,
         candidates: Tensor,
-        detector: nn.Module,
+        detector: nn.Module | None,
         labels: Tensor,
         names: Sequence[str],
         wanted: int | None = None,
@@ -61,7 +61,8 @@ class Domain(ABC):
             eps: Radius per pixel value, in [0, 1]; 0 for the pictures themselves.
             images: Centres of the balls, ``(N, C, H, W)``, whole levels.
             candidates: What an attack has found, ``(N, C, H, W)``, before any compression.
-            detector: The network under attack.
+            detector: The network whose gradients move the pictures on along the lattice; ``None`` for an attacker who
+                has none, and for pictures that are to stay as they are.
             labels: True classes, ``(N,)``.
             names: Of the images, length N, fit for a file name.
             wanted: The class to be given, where any wrong one will not do.
@@ -69,9 +70,10 @@ class Domain(ABC):
         Raises:
             RuntimeError: If a file that should hold a picture as it is holds one outside its ball.
         """
-        fitted = self._fitted(norm, eps, images, candidates)
-        moved = descend(norm, eps, images, fitted, detector, labels, self.passes, wanted)
-        return self._handed_over(norm, eps, images, moved, names)
+        pictures = self._fitted(norm, eps, images, candidates)
+        if detector is not None:
+            pictures = descend(norm, eps, images, pictures, detector, labels, self.passes, wanted)
+        return self._handed_over(norm, eps, images, pictures, names)
 
     def discard(self, norm: Norm, names: Sequence[str]) -> None:  # noqa: B027 # most domains write no files
         """Remove the files of images that did not fall; there are none unless a domain writes some."""
@@ -102,7 +104,7 @@ class Float(Domain):
 
 
 class EightBit(Domain):
-    """Whole levels inside the ball, optimised as such: rounded, then moved on along the integer lattice.
+    """Whole levels inside the ball, optimised as such: rounded, then moved on along the integer lattice by gradients.
 
     Args:
         passes: Of the lattice search, on the images that rounding left standing; 0 for rounding alone.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import torch
 import torchattacks
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ def attackable(detector: nn.Module) -> Iterator[None]:
     """Put a detector into the state an attack needs, and everything back afterwards.
 
     Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
-    gradient for the weights, and random numbers drawn from a stream of their own, which torchattacks' fixed seeds
-    cannot spill out of. Afterwards each module has its own mode back (torchattacks sets the whole network to training
-    mode, which thaws frozen batch normalisation), each weight its own ``requires_grad``.
+    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
+    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
+    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
+    thaws frozen batch normalisation), each weight its own ``requires_grad``.
 
     Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
     trainers in ``conf/trainer`` turn that off.
@@ -31,7 +33,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
         raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
     modes = [(module, module.training) for module in detector.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    seed = int(torch.randint(2**31, ()))
+    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
     devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
     try:
         detector.eval()
@@ -39,8 +41,10 @@ def attackable(detector: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
         with torch.enable_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
+        np.random.set_state(numpys)  # noqa: NPY002
         for module, mode in modes:
             module.training = mode
         for parameter, required in frozen:
@@ -125,5 +129,14 @@ class Attack:
         length = radius(self.norm, eps, images)
         step = {} if self._relative_step is None else {"alpha": self._relative_step * length}
         with torch.enable_grad():
-            adversarial = self._build(detector, eps=length, **step)(images.detach(), labels)
+            attack = self._build(detector, eps=length, **step)
+            _seed(attack)
+            adversarial = attack(images.detach(), labels)
         return project(self.norm, eps, images, adversarial.detach())
+
+
+def _seed(attack: object) -> None:
+    """Draw seeds for an attack that has one, and for its parts: torchattacks' own are 0 or the time of day."""
+    for part in (attack, *getattr(attack, "_attacks", {}).values()):
+        if hasattr(part, "seed"):
+            part.seed = int(torch.randint(2**31, ()))

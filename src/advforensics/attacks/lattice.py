@@ -43,7 +43,7 @@ def descend(
         logits = detector(pictures)
         return margins(logits, labels) if wanted is None else -margins(logits, torch.full_like(labels, wanted))
 
-    if passes == 0 or len(images) == 0 or (norm == "linf" and math.floor(levels_budget(norm, eps, images)) == 0):
+    if passes == 0 or len(images) == 0 or levels_budget(norm, eps, images) < 1:
         return pictures
     original = (images * 255).round()
     change = (pictures * 255).round() - original

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from advforensics.attacks.losses import log_odds, margins
 from advforensics.attacks.threat import LEVEL, Norm, distances
-from advforensics.data import Targets
+from advforensics.data import Targets, apart, side_by_side
 
 Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 Tool = Callable[[Pixels, float], Pixels]
@@ -94,6 +94,8 @@ class Tools:
     def run(self, detector: nn.Module, targets: Targets) -> pd.DataFrame:
         """Return one row per image and setting, the clean picture (tool ``none``) among them.
 
+        Patches that lie side by side in an image are altered each by itself: they do not border in the photograph.
+
         Columns: ``sample_id``, ``group``, ``label``; ``tool`` and ``strength``; ``rms_levels``, ``psnr`` (dB),
         ``linf_levels`` and ``l2`` (in [0, 1] units) of the change; ``predicted``, ``margin`` and ``score`` of the
         altered picture.
@@ -104,11 +106,13 @@ class Tools:
         if targets.images.shape[1] not in (1, 3):
             raise ValueError(f"plain tools alter grey or RGB pictures, not {targets.images.shape[1]} channels")
         parts = [self._judged(detector, targets, NONE, 0.0, targets.images)]
-        originals = (targets.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).squeeze(3).numpy()
+        patches = apart(targets.images, targets.patches)
+        originals = (patches * 255).round().to(torch.uint8).permute(0, 2, 3, 1).squeeze(3).numpy()
         for tool, strengths in self.ladders.items():
             for strength in strengths:
                 altered = np.stack([tool(pixels, strength) for pixels in originals])
-                pictures = torch.from_numpy(altered.reshape(*altered.shape[:3], -1)).permute(0, 3, 1, 2) / 255
+                patches = torch.from_numpy(altered.reshape(*altered.shape[:3], -1)).permute(0, 3, 1, 2) / 255
+                pictures = side_by_side(patches, targets.patches)
                 parts.append(self._judged(detector, targets, tool.__name__, strength, pictures))
         return pd.concat(parts, ignore_index=True)
 

@@ -2,11 +2,14 @@
 
 from torch import Tensor, nn
 
+from advforensics.data import apart
+
 
 class Pooled(nn.Module):
     """The mean of what a detector says of patches that lie side by side, in logits.
 
-    Whoever attacks it attacks the verdict: all patches at once, each pixel within the same ball.
+    Whoever attacks it attacks the verdict: all patches at once. Under L∞ every pixel value is within the same ball;
+    under L2 the ball is over all patches of the picture together, so that one may change more than another.
 
     Args:
         detector: From patches ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
@@ -20,7 +23,6 @@ class Pooled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of ``(N, C, H, patches * W)``."""
-        single = images.unflatten(3, (self.patches, -1)).movedim(3, 1).flatten(0, 1)
-        logits: Tensor = self.detector(single)
+        logits: Tensor = self.detector(apart(images, self.patches))
         verdict: Tensor = logits.unflatten(0, (-1, self.patches)).mean(dim=1)
         return verdict

@@ -1,6 +1,6 @@
 """A cascade: attacks in order, over ascending radii, on what still stands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from advforensics.attacks.gateway import Attack
 from advforensics.attacks.losses import margins
 from advforensics.attacks.minimum import MinimumNorm
 from advforensics.attacks.steps import FixedStep
-from advforensics.attacks.threat import LEVEL, Norm, size
+from advforensics.attacks.threat import LEVEL, Norm, levels_budget, size
 from advforensics.cost import counted
-from advforensics.robustness.journal import Outcome
+from advforensics.robustness.journal import Outcome, seed_of
 from advforensics.robustness.judged import judged
 
 if TYPE_CHECKING:
@@ -69,16 +69,16 @@ class Cascade:
         self.images, self.labels = engine.targets.images, engine.targets.labels
         self.norm: Norm = attacks[0].norm
         self.wanted: int | None = getattr(attacks[0], "wanted", None)
-        self.candidates = self.images.clone()  # what attacks have found, before delivery
-        self.pictures = self.images.clone()  # as judged
+        self.name = f"{self.norm}-{domain.name}" + ("" if self.wanted is None else f"-towards-{self.wanted}")
+        self.candidates = self.images.clone()  # the nearest to falling that attacks have found, before delivery
         self.fell_to = np.full(len(self.images), "", dtype=object)
         self.fell_at = torch.full((len(self.images),), torch.inf)
         self.rows: list[pd.DataFrame] = []
         self.costs: list[dict[str, object]] = []
-        self.pictures, self.logits = self._clean()
-        self.lead = self._lead(self.logits, self.labels)
+        self.pictures, self.logits = self._clean()  # as judged
+        self.lead = self._lead(self.logits, self.labels)  # of the candidates
         self.standing = (self.lead > 0) & (self.labels != (-1 if self.wanted is None else self.wanted))
-        self.fell_to[(self.lead <= 0).numpy()] = CLEAN
+        self.fell_to[(self.logits.argmax(dim=1) != self.labels).numpy()] = CLEAN
 
     def run(self) -> Swept:
         """Run it."""
@@ -86,8 +86,9 @@ class Cascade:
         total = len(self.engine.eps_levels) * len(self.attacks)
         with tqdm(total=total, desc=f"{self.norm} {self.domain.name}", unit="point", disable=None) as progress:
             for eps_levels in self.engine.eps_levels:
-                # Below one level of L∞ the picture itself is the only one of whole levels in the ball.
-                idle = eps_levels == 0 or (self.domain.name != "float" and self.norm == "linf" and eps_levels < 1)
+                # In a ball too small for one level the picture itself is the only one of whole levels.
+                small = levels_budget(self.norm, eps_levels * LEVEL, self.images) < 1
+                idle = eps_levels == 0 or (self.domain.name != "float" and small)
                 for attack in self.attacks:
                     if isinstance(attack, MinimumNorm):
                         self._fall(attack.name, *nearest[attack.name], eps_levels)
@@ -116,11 +117,20 @@ class Cascade:
                     pictures, logits = self._judged(chosen, self.images[chosen], 0.0)
                 return {"pictures": pictures, "logits": logits, **vars(cost)}
 
-            name = f"{self.norm}-{self.domain.name}/clean-{number}"
-            clean.append(self.engine.journal.get(name if self.wanted is None else f"{name}-{self.wanted}", work))
+            clean.append(self._kept(f"clean-{number}", work))
         for kept in clean:
             self._count(CLEAN, 0.0, 0, kept)
         return torch.cat([kept["pictures"] for kept in clean]), torch.cat([kept["logits"] for kept in clean])
+
+    def _kept(self, name: str, work: Callable[[], Outcome]) -> Outcome:
+        """Return the outcome of a batch; what it draws at random follows from the seed and the batch's name alone."""
+        name = f"{self.name}/{name}"
+
+        def seeded() -> Outcome:
+            torch.manual_seed(seed_of(self.engine.seed, name))
+            return work()
+
+        return self.engine.journal.get(name, seeded)
 
     def _nearest(self, attack: MinimumNorm) -> tuple[Tensor, Tensor]:
         """Run a minimum-norm attack on what stands; return its pictures and how far they are, ``(N,)``."""
@@ -132,7 +142,7 @@ class Cascade:
                     found = attack(self.detector, self.images[chosen], self.labels[chosen])
                 return {"pictures": found, **vars(cost)}
 
-            outcome = self.engine.journal.get(f"{self.norm}-{self.domain.name}/{attack.name}-{number}", work)
+            outcome = self._kept(f"{attack.name}-{number}", work)
             pictures[chosen] = outcome["pictures"]
             length = size(self.norm, outcome["pictures"] - self.images[chosen]).flatten()
             distance[chosen] = torch.where(length > 0, length, torch.inf)
@@ -155,16 +165,13 @@ class Cascade:
         eps = eps_levels * LEVEL
         for number, chosen in enumerate(self._standing()):
 
-            def work(chosen: Tensor = chosen, number: int = number) -> Outcome:
-                seed = np.random.SeedSequence([self.engine.seed, round(eps_levels * 1e6), number]).generate_state(1)[0]
-                torch.manual_seed(int(seed))
+            def work(chosen: Tensor = chosen) -> Outcome:
                 with counted(self.detector) as cost:
                     candidates = self._find(attack, chosen, eps)
-                    pictures, logits = self._judged(chosen, candidates, eps)
+                    pictures, logits = self._judged(chosen, candidates, eps, gradients=attack.knowledge != "black box")
                 return {"candidates": candidates, "pictures": pictures, "logits": logits, **vars(cost)}
 
-            name = f"{self.norm}-{self.domain.name}/{eps_levels:g}-{attack.name}-{number}"
-            outcome = self.engine.journal.get(name, work)
+            outcome = self._kept(f"{eps_levels!r}-{attack.name}-{number}", work)
             found = outcome["candidates"], outcome["pictures"], outcome["logits"]
             self._take(attack.name, chosen, *found, eps_levels)
             self._count(attack.name, eps_levels, len(chosen), outcome)
@@ -191,25 +198,34 @@ class Cascade:
             **noisy,
         )
 
-    def _judged(self, chosen: Tensor, candidates: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """Return what is delivered of candidates in the end, and its logits."""
+    def _judged(
+        self, chosen: Tensor, candidates: Tensor, eps: float, *, gradients: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return what is delivered of candidates in the end, and its logits; gradients may improve it on the way."""
         names = [self.targets.sample_ids[index] for index in chosen.tolist()]
-        pictures = self.domain.final(
-            self.norm, eps, self.images[chosen], candidates, self.detector, self.labels[chosen], names, self.wanted
-        )
+        images, labels, detector = self.images[chosen], self.labels[chosen], self.detector if gradients else None
+        pictures = self.domain.final(self.norm, eps, images, candidates, detector, labels, names, self.wanted)
         with torch.no_grad():
             return pictures, self.detector(pictures)
 
     def _take(
         self, name: str, chosen: Tensor, candidates: Tensor, pictures: Tensor, logits: Tensor, eps_levels: float
     ) -> None:
-        """Keep pictures of standing images where they are better than what was known."""
-        lead = self._lead(logits, self.labels[chosen])
-        better = lead < self.lead[chosen]
+        """Keep pictures of standing images where they are better than what was known.
+
+        Best is a picture that has fallen, then one that is wrong, then one nearer to falling. Towards a wanted class an
+        image may be wrong and stand: it stays wrong at every larger radius, however near a right picture may come.
+        """
+        labels, shown = self.labels[chosen], self.logits[chosen]
+        lead, wrong = self._lead(logits, labels), logits.argmax(dim=1) != labels
+        nearer = lead < self.lead[chosen]
+        rows = chosen[nearer]
+        self.candidates[rows], self.lead[rows] = candidates[nearer], lead[nearer]
+        was_wrong = shown.argmax(dim=1) != labels
+        better = torch.where(wrong == was_wrong, lead < self._lead(shown, labels), wrong)
         rows = chosen[better]
-        self.candidates[rows], self.pictures[rows] = candidates[better], pictures[better]
-        self.logits[rows], self.lead[rows] = logits[better], lead[better]
-        fallen = chosen[better & (lead <= 0)]
+        self.pictures[rows], self.logits[rows] = pictures[better], logits[better]
+        fallen = chosen[lead <= 0]
         self.standing[fallen] = False
         self.fell_to[fallen.numpy()] = name
         self.fell_at[fallen] = eps_levels * LEVEL

@@ -21,14 +21,16 @@ class Engine:
     every radius from its own on. Rows of an attack tell how things stand after it and all before it.
 
     Attacks that want one class, to look pristine, say, make a cascade of their own: there an image stands until it is
-    given that class, and images of that class are left alone.
+    given that class, and images of that class are left alone. One that has been given a wrong class on the way shows a
+    wrong picture from then on, so that accuracy never rises there either.
 
     Args:
         detector: The network under attack.
         targets: What to attack.
         eps_levels: Radii in levels. 0, the clean pictures, is always in the table.
         batch_size: Images attacked at once, and the most that a kill loses.
-        seed: Seeds every attack, apart for each radius and batch, so that no result depends on what ran before.
+        seed: Of all that is drawn at random: each batch of each attack, norm, aim, domain and radius has a seed of its
+            own, so that no result depends on what ran before.
         journal: Keeps the outcome of every batch.
 
     Raises:

@@ -7,7 +7,7 @@ from functools import partial
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from advforensics.attacks.deliver import Domain, EightBit
+from advforensics.attacks.deliver import Domain
 from advforensics.attacks.threat import Norm
 from advforensics.robustness.cascade import AnyAttack, Swept
 from advforensics.robustness.engine import Engine
@@ -24,7 +24,7 @@ def cascades(engine: Engine, ensemble: DictConfig, gradients: bool) -> Iterator[
         engine: Of the detector.
         ensemble: What ``conf/ensemble/`` describes: ``attacks`` in the order of the cascade, each for one norm or still
             to be told one, ``norms`` and ``domains``.
-        gradients: Whether the detector has any. Without, only black boxes are left, and nothing moves on the lattice.
+        gradients: Whether the detector has any. Without, only black boxes are left.
 
     Raises:
         ValueError: If attacks, norms or domains are missing, or none is left.
@@ -36,7 +36,7 @@ def cascades(engine: Engine, ensemble: DictConfig, gradients: bool) -> Iterator[
         for wanted in sorted({getattr(attack, "wanted", None) for attack in attacks}, key=str):
             cascade = [attack for attack in attacks if getattr(attack, "wanted", None) == wanted]
             delivered = None
-            domains = [_domain(config, wanted, gradients) for config in ensemble.domains.values()]
+            domains = [_domain(config, wanted) for config in ensemble.domains.values()]
             for domain in sorted(domains, key=lambda domain: domain.name == "float"):
                 swept = engine.run(cascade, domain, delivered if domain.name == "float" else None)
                 delivered = swept if domain.name == "8bit" else delivered
@@ -56,11 +56,9 @@ def _attacks(ensemble: DictConfig, norm: Norm, gradients: bool) -> list[AnyAttac
     return attacks
 
 
-def _domain(config: DictConfig, wanted: int | None, gradients: bool) -> Domain:
+def _domain(config: DictConfig, wanted: int | None) -> Domain:
     changed: dict[str, object] = {}
     if wanted is not None and "folder" in config:
         changed["folder"] = f"{config.folder}/class-{wanted}"  # files of another aim bear the same names
     domain: Domain = instantiate(config, **changed)
-    if not gradients and isinstance(domain, EightBit):
-        domain.passes = 0
     return domain

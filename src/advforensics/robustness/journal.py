@@ -1,5 +1,6 @@
 """What a run has done so far, on disk: a run that is killed at any moment goes on with the batch it was at."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,13 @@ class Journal:
             unfinished.replace(path)
         outcome: Outcome = torch.load(path, weights_only=True)
         return outcome
+
+
+def seed_of(seed: int, name: str) -> int:
+    """Return the seed of a batch: as it follows from the run's seed and all that names the batch, no two share one.
+
+    Args:
+        seed: Of the run.
+        name: Of the batch; as for `Journal.get`, it must say all that tells this batch from others.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8])
