@@ -290,7 +290,7 @@ def test_a_version_that_is_smaller_than_a_patch_rejects_the_picture(tmp_path: Pa
 
 
 def test_a_picture_that_is_too_small_to_harmonise_is_a_row_of_what_is_rejected(tmp_path: Path) -> None:
-    task = Given("made", ["a", "b"], False, harmonise=True, side=64, quality=90, least_scenes=0, unseen_devices=0)
+    task = given_task(harmonise=True)
     source = Odd(picture(5).pixels[:63], answer=["a", "b"])
     build(source, task, replace(CUTTER, min_photographs=1), tmp_path / "store", "")
     told = "too small to harmonise: 96 x 63 pixels, task.side is 64"
@@ -343,8 +343,8 @@ class Alike(Textures):
         )
 
 
-def given_task() -> Given:
-    return Given("made", ["a", "b"], False, harmonise=False, side=0, quality=0, least_scenes=0, unseen_devices=0)
+def given_task(harmonise: bool = False) -> Given:
+    return Given("made", ["a", "b"], False, harmonise, side=64, quality=90, least_scenes=0, unseen_devices=0)
 
 
 def test_pictures_that_look_alike_stay_in_one_split_though_nothing_is_harmonised(tmp_path: Path) -> None:
@@ -356,7 +356,8 @@ def test_pictures_that_look_alike_stay_in_one_split_though_nothing_is_harmonised
 
 
 def test_pictures_that_look_alike_in_splits_of_the_data_set_stay_there_and_the_audit_warns(tmp_path: Path) -> None:
-    build(Alike(40, ("train", "test")), given_task(), replace(CUTTER, min_photographs=1), tmp_path / "store", "")
+    source = Alike(40, ("train", "test"))
+    build(source, given_task(harmonise=True), replace(CUTTER, min_photographs=1), tmp_path / "store", "")
     found = json.loads((tmp_path / "store" / "audit.json").read_text())
     assert len(found["alike"]) == 20
     assert "20 pairs of pictures look alike but lie in different splits" in found["warnings"][-1]
