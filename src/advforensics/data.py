@@ -39,12 +39,14 @@ class Targets:
 
 def side_by_side(patches: Tensor, number: int) -> Tensor:
     """Lay patches ``(N * number, C, H, W)`` side by side, those that follow each other: ``(N, C, H, number * W)``."""
-    return patches.unflatten(0, (-1, number)).movedim(1, 3).flatten(3)
+    images: Tensor = patches.unflatten(0, (-1, number)).movedim(1, 3).flatten(3)
+    return images
 
 
 def apart(images: Tensor, number: int) -> Tensor:
     """Take patches apart that lie side by side: ``(N, C, H, number * W)`` to ``(N * number, C, H, W)``."""
-    return images.unflatten(3, (number, -1)).movedim(3, 1).flatten(0, 1)
+    patches: Tensor = images.unflatten(3, (number, -1)).movedim(3, 1).flatten(0, 1)
+    return patches
 
 
 class PatchStore:
