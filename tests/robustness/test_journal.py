@@ -137,4 +137,7 @@ def test_killed_at_random_moments_a_sweep_ends_the_same_and_repeats_only_the_bat
         pd.testing.assert_frame_equal(pd.read_parquet(killed / table), pd.read_parquet(calm / table), check_exact=True)
     files = [{path.name: path.read_bytes() for path in (folder / "files").rglob("*.png")} for folder in (calm, killed)]
     assert files[0] == files[1]
-    assert len(files[0]) > 0
+    rows = pd.read_parquet(calm / "rows.parquet").query("domain == 'png' and eps_levels == 4 and attack == 'margin'")
+    fallen = rows.loc[~rows["fell_to"].isin(["", "clean"]), "sample_id"]
+    assert set(files[0]) == {f"{name}.png" for name in fallen}
+    assert not fallen.empty
