@@ -1,5 +1,6 @@
 """A sample table tells against itself what it can, and an honest one nothing."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,12 @@ def test_an_honest_table_is_quiet(classes: int, domain: str) -> None:
     assert fired(cascade(classes=classes, domain=domain)) == {}
 
 
-def test_every_alarm_tells_evidence_and_advice() -> None:
-    alarms = from_samples(cascade())
+def test_every_alarm_gives_numbers_whether_it_fires_or_not() -> None:
+    samples = cascade()
+    samples.attrs["classes"] = ["real", "pasted"]
+    alarms = from_samples(samples)
     assert len({alarm.name for alarm in alarms}) == len(alarms) == 7
-    assert all(alarm.evidence and alarm.advice for alarm in alarms)
+    assert [alarm.name for alarm in alarms if not re.search(r"\d", alarm.evidence)] == []
 
 
 @pytest.mark.parametrize("classes", [2, 5])

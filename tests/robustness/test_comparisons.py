@@ -90,7 +90,6 @@ def test_the_estimate_is_the_difference_of_means_over_patches() -> None:
     first, second = rng.random((3, 40)), rng.random((2, 40))
     found = difference(first, second, rng.integers(0, 7, 40))
     assert found.estimate == pytest.approx(first.mean() - second.mean())
-    assert found.low < found.estimate < found.high
 
 
 def test_few_photographs_can_prove_nothing() -> None:

@@ -72,7 +72,6 @@ def test_an_honest_detector_is_left_alone(honest: Case, verdict: list[Alarm]) ->
     assert fired(verdict) == set()
     assert "collapsed" not in told_by_clean_answers(honest)
     assert len({alarm.name for alarm in verdict}) == len(verdict)
-    assert all(alarm.evidence and alarm.advice for alarm in verdict)
 
 
 @pytest.mark.parametrize(
@@ -102,26 +101,34 @@ def test_probing_leaves_weights_as_they_were(honest: Case) -> None:
     assert all(parameter.requires_grad for parameter in honest.detector.parameters())
 
 
-class Unmoved(nn.Module):
-    """Class 0 of two for every picture, with a slope too small for any attack but none that vanishes."""
+class Teasing(nn.Module):
+    """Class 0 of two for every picture, with a lead that comes near 0 everywhere: no attack falls or gives up."""
 
     def forward(self, images: Tensor) -> Tensor:
-        lead = 1 + 0.1 * images.square().mean(dim=(1, 2, 3)) * 3.9 - images.mean(dim=(1, 2, 3))
+        lead = 1.001 + torch.sin(800 * images.sum(dim=(1, 2, 3)))
         return torch.stack([lead, -lead], dim=1)
 
 
-@pytest.mark.parametrize("batch_size", [7, 64])
-def test_probing_costs_no_more_than_it_says_and_keeps_to_the_batch_size(batch_size: int) -> None:
-    seen: list[int] = []
-    detector = Altered(Unmoved(), before=lambda images: seen.append(len(images)) or images)  # type: ignore[func-returns-value]
-    images = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+def test_probing_costs_no_more_than_it_says() -> None:
+    images = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    detector = Teasing()
     with counted(detector) as cost:
-        alarms = probe(detector, images, torch.zeros(200, dtype=torch.int64), batch_size=batch_size)
+        alarms = probe(detector, images, torch.zeros(200, dtype=torch.int64), batch_size=64)
     assert "huge_eps_survived" in fired(alarms)
-    assert "attack_fails" not in fired(alarms)
-    assert 12_000 < cost.forward <= 36_100
-    assert 6_000 < cost.backward <= 29_800
-    assert max(seen) == batch_size
+    assert 25_000 < cost.forward <= 36_100
+    assert 20_000 < cost.backward <= 29_800
+
+
+def test_the_detector_never_gets_more_images_at_once_than_was_asked(honest: Case) -> None:
+    seen: list[int] = []
+
+    def noted(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images
+
+    alarms = probe(Altered(honest.detector, before=noted), honest.images[:6], honest.labels[:6], batch_size=5)
+    assert {"noise_stronger", "not_converged"} <= {alarm.name for alarm in alarms}
+    assert max(seen) == 5
 
 
 def test_batches_of_one_are_enough_to_probe(honest: Case, verdict: list[Alarm]) -> None:
