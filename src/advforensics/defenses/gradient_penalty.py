@@ -82,7 +82,8 @@ def exact(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, 
     images = images.detach().requires_grad_(True)
     with torch.compiler.set_stance("force_eager"):
         losses = F.cross_entropy(detector(images), labels, reduction="none")
-    (gradients,) = torch.autograd.grad(losses.sum(), images, create_graph=True)
+    with torch.autocast(images.device.type, enabled=False):  # as in `shared_pass`
+        (gradients,) = torch.autograd.grad(losses.sum(), images, create_graph=True)
     return losses, gradients
 
 
