@@ -1,4 +1,4 @@
-"""Which pictures should batch normalisation count? ``PYTHONPATH=. python -m experiments.batch_statistics.run STORE``."""
+"""Whose statistics should a network keep? ``PYTHONPATH=. python -m experiments.batch_statistics.run STORE``."""
 
 from pathlib import Path
 
@@ -31,4 +31,4 @@ if __name__ == "__main__":
         "clean_and_adversarial": [FUSION],
         "clean": [FUSION, "defense.module._target_=experiments.batch_statistics.run.CleanStatistics"],
     }
-    compare(Path(__file__).parent, counted, SWEEP, about="Which pictures should batch normalisation count?")
+    compare(Path(__file__).parent, counted, SWEEP, about="Whose statistics should a network keep?")
