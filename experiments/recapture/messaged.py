@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from advforensics.sources.base import Picture, Rejection, Source
-from advforensics.tasks.manipulation import JPEG
+from advforensics.tasks.jpeg import JPEG
 
 
 class Messaged(Source):

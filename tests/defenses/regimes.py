@@ -27,6 +27,28 @@ class Smooth(nn.Module):
         return logits
 
 
+class Depth(nn.Module):
+    """Stochastic depth: a linear layer beside the way through, which half of the pictures go without in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(72, 72)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(N, 72)`` of ``(N, 72)``."""
+        taken = torch.rand(len(maps), 1, dtype=maps.dtype) < 0.5 if self.training else 0.5
+        moved: Tensor = maps + self.layer(maps).tanh() * taken
+        return moved
+
+
+def random_detector(kind: str) -> nn.Module:
+    """Return a float64 network in training mode that draws at random: ``dropout``, or stochastic ``depth``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        chance = nn.Dropout(0.1) if kind == "dropout" else Depth()
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Flatten(), chance, nn.Linear(72, 3)).double()
+
+
 def smooth_detector() -> nn.Module:
     """Return a float64 network in evaluation mode."""
     with torch.random.fork_rng(devices=[]):

@@ -1,31 +1,42 @@
 """Distillation learns a frozen teacher's softened answers."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from regimes import LABELS, regime
-from toys import TINY_DETECTOR, Compose, random_images, tiny_detector
+from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, random_images, tiny_detector
 
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.data import PatchData
 from advforensics.defenses.distillation import Distillation
+from advforensics.train import train
+
+CLASSES = ("pristine", "blur", "larger")  # of the store
+Teach = Callable[..., Path]
 
 
 @pytest.fixture
-def teacher(composed: Compose, tmp_path: Path) -> Path:
-    """Return a checkpoint of three classes."""
-    config, classes, path = composed("train", "folder=.", *TINY_DETECTOR), ("a", "b", "c"), tmp_path / "teacher.pt"
-    save_checkpoint(
-        path,
-        build_detector(config, classes, (1, 32, 32)),
-        config=config,
-        task="manipulation",
-        classes=classes,
-        shape=(1, 32, 32),
-        commit="",
-    )
-    return path
+def teach(composed: Compose, tmp_path: Path) -> Teach:
+    """Return a function from classes and a shape of patches to a teacher's checkpoint."""
+
+    def taught(classes: tuple[str, ...] = CLASSES, shape: tuple[int, ...] = (1, 32, 32)) -> Path:
+        config, path = composed("train", "folder=.", *TINY_DETECTOR), tmp_path / "teacher.pt"
+        detector = build_detector(config, classes, shape)
+        save_checkpoint(path, detector, config=config, task="manipulation", classes=classes, shape=shape, commit="")
+        return path
+
+    return taught
+
+
+@pytest.fixture
+def teacher(teach: Teach) -> Path:
+    """Return the checkpoint of a teacher on the store."""
+    return teach()
 
 
 def test_the_loss_is_cross_entropy_with_the_softened_answers(teacher: Path) -> None:
@@ -50,3 +61,38 @@ def test_without_a_teacher_labels_are_learnt_at_the_temperature() -> None:
 def test_a_missing_teacher_is_an_error() -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         regime(Distillation, tiny_detector(), temperature=5.0, teacher="nowhere.pt")
+
+
+@pytest.mark.parametrize(
+    ("classes", "shape", "told"),
+    [
+        (("blur", "pristine", "larger"), (1, 32, 32), "1x32x32 patches of blur, pristine, larger"),
+        (("pristine", "blur", "median"), (1, 32, 32), "1x32x32 patches of pristine, blur, median"),
+        (CLASSES[:2], (1, 32, 32), "1x32x32 patches of pristine, blur"),
+        (CLASSES, (1, 64, 64), "1x64x64 patches of pristine, blur, larger"),
+    ],
+)
+def test_a_teacher_of_another_question_is_refused(
+    classes: tuple[str, ...], shape: tuple[int, ...], told: str, teach: Teach, store: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Distillation, "trainer", SimpleNamespace(datamodule=PatchData(store, 8, None, seed=0)))
+    regime(Distillation, tiny_detector(), temperature=5.0, teacher=teach()).setup("fit")
+    module = regime(Distillation, tiny_detector(), temperature=5.0, teacher=teach(classes, shape))
+    with pytest.raises(
+        ValueError, match=r"^defense\.module.teacher=.*, but the store has 1x32x32 patches of .*$"
+    ) as error:
+        module.setup("fit")
+    assert f"was trained on {told}, but" in str(error.value)
+
+
+@QUIET
+def test_training_refuses_such_a_teacher_before_its_first_step(
+    teach: Teach, store: Path, composed: Compose, monkeypatch: Any
+) -> None:
+    def step(module: Any, batch: Any, index: int) -> None:
+        pytest.fail("a step was taken")
+
+    monkeypatch.setattr(Distillation, "training_step", step)
+    chosen = ("defense=distillation", f"defense.module.teacher={teach(CLASSES[::-1])}")
+    with pytest.raises(ValueError, match="larger, blur, pristine, but the store has"):
+        train(composed("train", f"store={store}", "folder=one", *TINY_TRAINING, *chosen))

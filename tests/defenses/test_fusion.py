@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchattacks
-from regimes import LABELS, batches_seen, images, regime, smooth_detector
+from regimes import LABELS, batches_seen, images, random_detector, regime, smooth_detector
 from torch import Tensor, nn
 
 from advforensics.attacks.gateway import Attack
@@ -118,6 +118,18 @@ def test_regularised_fusion_penalises_the_clean_part(fusion: str, method: Any) -
     else:
         expected = penalised(torch.cat([twins[:3], images()[3:]]))
     torch.testing.assert_close(module.training_loss(images(), LABELS), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("chance", ["dropout", "depth"])
+def test_regularised_fusion_meets_the_same_random_network_whichever_penalty_it_has(chance: str) -> None:
+    losses = []
+    for method, step in (("exact", 1.0), ("finite_difference", 1e-4)):
+        penalty = {"penalty": method, "norm": "l2", "squared": False, "step_levels": step}
+        options = TEXTBOOK | {"reuse_gradient": True}
+        module = regime(RegularizedFusion, random_detector(chance), penalty_weight=0.7, **penalty, **options)
+        torch.manual_seed(0)
+        losses.append(module.training_loss(images(), LABELS).item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", [AdversarialFusion, RegularizedFusion])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from regimes import LABELS, batches_seen, images, smooth_detector
+from regimes import LABELS, batches_seen, images, random_detector, smooth_detector
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -16,6 +16,7 @@ from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty, exac
 
 NORMS = pytest.mark.parametrize("norm", list(ORDERS))
 SQUARED = pytest.mark.parametrize("squared", [False, True])
+CHANCE = pytest.mark.parametrize("chance", ["dropout", "depth"])
 METHODS = pytest.mark.parametrize("method", ["exact", "finite_difference"])
 
 
@@ -128,6 +129,37 @@ def test_statistics_move_once_per_step_and_the_images_of_the_batch_not_at_all(me
     assert detector.training
     assert not batch.requires_grad
     assert torch.equal(batch, images())
+
+
+@CHANCE
+@NORMS
+@SQUARED
+def test_both_passes_of_the_finite_difference_meet_the_same_random_network(
+    norm: Any, squared: bool, chance: str
+) -> None:
+    detector = random_detector(chance)
+    for seed in range(5):
+        values, gradients = [], []
+        for method in ("exact", "finite_difference"):
+            torch.manual_seed(seed)
+            _, penalty, _ = GradientPenalty(method, norm, squared, 1e-4)(detector, images(), LABELS)
+            values.append(penalty.item())
+            gradients.append(slopes(penalty, detector))
+        assert values[1] == pytest.approx(values[0], rel=1e-3)
+        assert (gradients[1] - gradients[0]).norm() < 1e-3 * gradients[0].norm()
+
+
+@CHANCE
+@METHODS
+def test_the_next_step_draws_on_from_where_one_pass_would_have_left(method: Any, chance: str) -> None:
+    detector = random_detector(chance)
+    torch.manual_seed(0)
+    GradientPenalty(method, "l2", False, 0.05)(detector, images(), LABELS)
+    found = detector(images())
+    torch.manual_seed(0)
+    first = detector(images())
+    assert torch.equal(found, detector(images()))
+    assert not torch.equal(found, first)
 
 
 def test_the_finite_difference_takes_two_passes() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchattacks
-from regimes import LABELS, images, regime
+from regimes import LABELS, images, random_detector, regime
 
 from advforensics.attacks.gateway import Attack
 from advforensics.defenses.baseline import Baseline
@@ -35,3 +35,17 @@ def test_a_certain_detector_has_a_finite_loss() -> None:
     loss.backward()
     assert torch.isfinite(loss)
     assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in module.detector.parameters())
+
+
+@pytest.mark.parametrize("chance", ["dropout", "depth"])
+def test_a_random_network_agrees_with_itself_about_the_same_picture(
+    chance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Baseline, "progress", 0.0)
+    detector = random_detector(chance)
+    losses = []
+    for weight in (0.0, 3.0):
+        torch.manual_seed(0)
+        module = regime(Mart, detector, attack=FGSM, eps_levels=8.0, warmup=0.3, weight=weight)
+        losses.append(module.training_loss(images(), LABELS))
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-15)

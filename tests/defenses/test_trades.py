@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchattacks
-from regimes import LABELS, images, regime
+from regimes import LABELS, images, random_detector, regime
 
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.threat import LEVEL
@@ -44,3 +44,19 @@ def test_without_radius_or_weight_it_is_plain_training(
     module = trades(beta=beta)
     plain = F.cross_entropy(module.detector(images()), LABELS)
     torch.testing.assert_close(module.training_loss(images(), LABELS), plain, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("chance", ["dropout", "depth"])
+def test_a_random_network_agrees_with_itself_about_the_same_picture(
+    chance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Baseline, "progress", 0.0)
+    detector = random_detector(chance)
+    losses = []
+    for module in (
+        regime(Trades, detector, attack=TPGD, eps_levels=8.0, warmup=0.3, beta=2.0),
+        regime(Baseline, detector),
+    ):
+        torch.manual_seed(0)
+        losses.append(module.training_loss(images(), LABELS))
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-15)

@@ -11,7 +11,9 @@ from toys import random_images, tiny_detector
 from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector, Normalization
+from advforensics.detectors.laplacian import Laplacian
 from advforensics.detectors.plain import Plain
+from advforensics.detectors.transformer import Transformer
 from advforensics.detectors.trunk import Trunk
 
 CONFIGS = sorted(  # somebody's network is in test_module.py
@@ -51,6 +53,31 @@ def test_any_picture_gives_logits(name: str, channels: int, height: int, width: 
     assert residual.shape[:2] == (2, detector.front_end.out_channels)
     assert height - 4 <= residual.shape[2] <= height
     assert width - 4 <= residual.shape[3] <= width
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (36, 40), (41, 35)])
+def test_every_pixel_is_seen(name: str, height: int, width: int) -> None:
+    detector = shipped(name).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    images = 0.5 + 0.01 * torch.randn(1, 1, height, width, dtype=torch.float64, generator=generator)
+    (gradient,) = torch.autograd.grad(detector(images.requires_grad_())[0, 0], images)
+    unseen = gradient[0, 0] == 0
+    corners = unseen[:: height - 1, :: width - 1]
+    assert unseen.sum() == corners.sum()
+    assert corners.sum() == 4 * isinstance(detector.front_end, Laplacian)  # a cross reaches none
+
+
+def test_a_residual_that_tokens_fill_is_taken_as_it_is_and_others_in_their_middle() -> None:
+    trunk = Transformer(1, 2, patch=8, width=8, depth=1, heads=2).eval()
+    full = torch.randn(1, 1, 16, 24, generator=torch.Generator().manual_seed(0))
+    seen: list[torch.Tensor] = []
+    trunk.tokens.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    trunk(full)
+    trunk(full[:, :, :13, :20])
+    assert torch.equal(seen[0], full)
+    assert seen[1].shape == full.shape
+    assert torch.equal(seen[1][:, :, 1:14, 2:22], full[:, :, :13, :20])
+    assert seen[1].count_nonzero() == 13 * 20
 
 
 def test_every_weight_learns_under_a_gradient_penalty(name: str) -> None:

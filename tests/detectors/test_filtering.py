@@ -27,3 +27,24 @@ def test_weights_that_learn_get_their_gradient_beside_the_images() -> None:
     weight = torch.rand(4, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda images, weight: filter2d(images, weight, 1), (images, weight))
     assert torch.autograd.gradgradcheck(lambda images, weight: filter2d(images, weight, 1), (images, weight))
+
+
+def test_autocast_changes_no_derivative_up_to_the_third_order() -> None:
+    images = torch.rand(2, 1, 9, 9, requires_grad=True)
+    weight = torch.rand(4, 1, 3, 3, requires_grad=True)
+
+    def derivatives() -> list[Tensor]:
+        value = filter2d(images, weight, 1).tanh().sum()
+        found = [value]
+        for _ in range(3):
+            slopes = torch.autograd.grad(value, (images, weight), create_graph=True)
+            found += slopes
+            value = sum(slope.norm() for slope in slopes)
+        return found
+
+    precise = derivatives()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = derivatives()
+    assert all(
+        one.dtype == torch.float32 and torch.equal(one, other) for one, other in zip(found, precise, strict=True)
+    )

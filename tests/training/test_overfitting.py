@@ -1,17 +1,29 @@
 """The guard lets honest training be, sees when twins and attack part, and goes back to where they agreed."""
 
+import copy
+import io
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import WeightAveraging
 from regimes import regime
 from torch import Tensor, nn
 
+from advforensics.defenses.adversarial import Adversarial
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
 from advforensics.defenses.baseline import Baseline
+from advforensics.defenses.free import Free
+from advforensics.defenses.mart import Mart
+from advforensics.defenses.regularized_fusion import RegularizedFusion
+from advforensics.defenses.trades import Trades
 from advforensics.training import OverfittingGuard
+from advforensics.training.averaging import ema
 
 LABELS = torch.tensor([0, 1, 0, 1])
 IMAGES = LABELS.view(4, 1, 1, 1).repeat(1, 1, 2, 2) * 0.6 + 0.2
@@ -39,33 +51,63 @@ class Fatal(Harmless):
         return torch.cat([1 - images[: self.turned], images[self.turned :]])
 
 
+class Own(Adversarial):
+    """Somebody's own defence: twins alone."""
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.detector(self.twins(images, labels)), labels)
+
+
+PENALTY: dict[str, Any] = {"penalty": "exact", "norm": "l2", "squared": False, "step_levels": 0.05}
+FUSION: dict[str, Any] = {"weight": 1.0, "fusion": "sum", "reuse_gradient": False}
+DEFENSES: list[tuple[type[Adversarial], dict[str, Any]]] = [
+    (AdversarialFusion, FUSION),
+    (RegularizedFusion, {**FUSION, "weight": 0.5, "penalty_weight": 0.01, **PENALTY}),
+    (Trades, {"beta": 1.0}),
+    (Mart, {"weight": 1.0}),
+    (Own, {}),
+]
+
+
 class Training:
     """A training of a detector of bright and dark, as far as a callback can see."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, kind: type[Adversarial] = AdversarialFusion, options: dict[str, Any] = FUSION, *layers: nn.Module
+    ) -> None:
         linear = nn.Linear(4, 2)
         with torch.no_grad():
             linear.weight.copy_(torch.tensor([[-1.0], [1.0]]).repeat(1, 4))
             linear.bias.copy_(torch.tensor([2.0, -2.0]))
-        detector = nn.Sequential(nn.Flatten(), linear)
-        options: dict[str, Any] = {"attack": Harmless(), "eps_levels": 8.0, "warmup": 0.0, "weight": 1.0}
-        self.module = regime(AdversarialFusion, detector, fusion="sum", reuse_gradient=False, **options)
+        detector = nn.Sequential(nn.Flatten(), linear, *layers)
+        self.module = regime(kind, detector, attack=Harmless(), eps_levels=8.0, warmup=0.0, **options)
         self.optimizer = torch.optim.AdamW(detector.parameters(), lr=0.1)
         strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
         self.told: list[dict[str, float]] = []
         self.module.log_dict = lambda values, **options: self.told.append(values)  # type: ignore[method-assign]
-        self.trainer: Any = SimpleNamespace(global_step=0, optimizers=[self.optimizer], strategy=strategy)
+        self.trainer: Any = SimpleNamespace(
+            global_step=0, optimizers=[self.optimizer], strategy=strategy, callbacks=[], current_epoch=0
+        )
 
     @property
     def weight(self) -> Tensor:
         return next(self.module.detector.parameters()).detach().clone()
 
+    def average(self) -> WeightAveraging:
+        averaging = WeightAveraging(avg_fn=partial(ema, decay=0.9))
+        averaging.setup(self.trainer, self.module, "fit")
+        self.trainer.callbacks.append(averaging)
+        return averaging
+
     def step(self, guard: OverfittingGuard) -> None:
+        if self.trainer.global_step == 0:
+            guard.on_train_start(self.trainer, self.module)
         self.optimizer.zero_grad()
         self.module.training_loss(IMAGES, LABELS).backward()
         self.optimizer.step()
         self.trainer.global_step += 1
-        guard.on_train_batch_end(self.trainer, self.module, None, (IMAGES, LABELS), 0)
+        for callback in (*self.trainer.callbacks, guard):
+            callback.on_train_batch_end(self.trainer, self.module, None, (IMAGES, LABELS), 0)
 
 
 @pytest.fixture
@@ -113,6 +155,109 @@ def test_it_goes_back_to_where_they_agreed_and_on_with_the_attack(training: Trai
     assert not torch.equal(training.weight, good)
 
 
+def test_what_overfits_from_the_start_begins_again(training: Training) -> None:
+    start = training.weight
+    guard = guard_against(Fatal(4))
+    for _ in range(6):
+        training.step(guard)
+    assert guard.caught == 1
+    assert torch.equal(training.weight, start)
+
+
+@pytest.mark.parametrize(("kind", "options"), DEFENSES)
+def test_every_defence_with_an_attack_can_be_guarded(
+    kind: type[Adversarial], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Baseline, "progress", 1.0)
+    training = Training(kind, options)
+    attack = Fatal(0)
+    guard = guard_against(attack)
+    for _ in range(2):
+        training.step(guard)
+    good = training.weight
+    attack.turned = 4
+    for _ in range(4):
+        training.step(guard)
+    assert guard.caught == 1
+    assert torch.equal(training.weight, good)
+    training.step(guard)
+    assert training.module.last_twins is not None
+    assert torch.equal(training.module.last_twins[0], 1 - IMAGES)  # what the attack makes
+
+
+def test_fusion_that_reused_the_gradient_goes_on_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Baseline, "progress", 1.0)
+    monkeypatch.setattr(Harmless, "is_fgsm", True)
+    training = Training(AdversarialFusion, {**FUSION, "weight": 0.5, "reuse_gradient": True})
+    guard = guard_against(Fatal(4), tolerance=-1.1)  # whatever it is
+    for _ in range(7):
+        training.step(guard)
+    assert guard.caught == 1
+    assert training.module.last_twins is not None
+    assert torch.equal(training.module.last_twins[0], 1 - IMAGES)
+
+
+@pytest.mark.parametrize(("kind", "options"), [(Baseline, {}), (Free, {"eps_levels": 1.0, "warmup": 0.0})])
+def test_a_defence_without_an_attack_is_refused_before_its_first_step(kind: type[Baseline], options: Any) -> None:
+    module = regime(kind, nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), **options)
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = pl.Trainer(max_epochs=1, callbacks=[guard_against(Fatal(4))], enable_progress_bar=False, **options)
+    with pytest.raises(ValueError, match=rf"{kind.__name__} is no Adversarial.*set defense\.guard=null$"):
+        trainer.fit(module, [(IMAGES, LABELS)])
+    assert trainer.global_step == 0
+
+
+def test_a_defence_that_does_not_tell_its_twins_is_an_error(training: Training) -> None:
+    guard = guard_against(Fatal(4))
+    training.step(guard)
+    training.trainer.global_step = 2
+    training.module.last_twins = None
+    with pytest.raises(ValueError, match=r"make twins with self\.twins"):
+        guard.on_train_batch_end(training.trainer, training.module, None, (IMAGES, LABELS), 0)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_average_and_statistics_go_back_with_the_weights_to_the_bit(
+    interrupted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Baseline, "progress", 1.0)
+
+    def begun() -> tuple[Training, WeightAveraging]:
+        training = Training(AdversarialFusion, FUSION, nn.BatchNorm1d(2))
+        return training, training.average()
+
+    def state(training: Training, averaging: WeightAveraging) -> dict[str, Tensor]:
+        averaged = averaging._average_model
+        assert averaged is not None
+        return copy.deepcopy({**averaged.state_dict(), **training.module.state_dict()})
+
+    training, averaging = begun()
+    attack = Fatal(0)
+    guard = guard_against(attack)
+    for _ in range(2):
+        training.step(guard)
+    good = state(training, averaging)
+    attack.turned = 4
+    for _ in range(3):
+        training.step(guard)
+    bad = state(training, averaging)
+    moved = ("detector.1.weight", "detector.2.running_mean", "n_averaged")
+    assert not any(torch.equal(bad[name], good[name]) for name in (*moved, "module.detector.2.running_var"))
+    if interrupted:
+        file = io.BytesIO()
+        torch.save(guard.state_dict(), file)
+        file.seek(0)
+        training, averaging = begun()
+        guard = guard_against(attack)
+        guard.load_state_dict(torch.load(file, weights_only=False))
+        guard.on_train_start(training.trainer, training.module)
+        training.trainer.global_step = 5
+    training.step(guard)
+    assert guard.caught == 1
+    for name, value in state(training, averaging).items():
+        assert torch.equal(value, good[name]), name
+
+
 def test_an_interruption_changes_nothing(training: Training) -> None:
     attack = Fatal(0)
     guard = guard_against(attack)
@@ -128,7 +273,7 @@ def test_an_interruption_changes_nothing(training: Training) -> None:
     assert torch.equal(again.weight, training.weight)  # gone back to what the first one had kept
     third, fresh = guard_against(Fatal(4)), Training()
     third.load_state_dict(resumed.state_dict())
-    third.on_fit_start(fresh.trainer, fresh.module)
+    third.on_train_start(fresh.trainer, fresh.module)
     assert fresh.module.attack is third.attack
 
 

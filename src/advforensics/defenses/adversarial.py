@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from advforensics.attacks.threat import LEVEL
+from advforensics.data import Batch
 from advforensics.defenses.baseline import Baseline
 
 
@@ -31,6 +32,10 @@ class Adversarial(Baseline):
         eps_levels: Radius of the attack at full strength, in levels (1/255).
         warmup: Share of the training over which the radius grows linearly from 0.
         **baseline: See :class:`~advforensics.defenses.baseline.Baseline`.
+
+    Attributes:
+        last_twins: What the last step learnt from, ``(N, C, H, W)``, and its labels ``(N,)``. A subclass that makes
+            twins without `twins` sets it, so that it can be guarded against catastrophic overfitting.
     """
 
     def __init__(self, attack: Twins, eps_levels: float, warmup: float, **baseline: Any) -> None:
@@ -38,6 +43,7 @@ class Adversarial(Baseline):
         self.attack = attack
         self.eps_levels = eps_levels
         self.warmup = warmup
+        self.last_twins: Batch | None = None
 
     @property
     def eps(self) -> float:
@@ -45,5 +51,11 @@ class Adversarial(Baseline):
         return self.eps_levels * LEVEL * self.warm(self.warmup)
 
     def twins(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return adversarial twins ``(N, C, H, W)``, as constants."""
-        return self.attack(self.detector, images, labels, self.eps)
+        """Return adversarial twins ``(N, C, H, W)``, as constants, and remember them as the last."""
+        twins = self.attack(self.detector, images, labels, self.eps)
+        self.last_twins = twins, labels
+        return twins
+
+    def train_on(self, attack: Twins) -> None:
+        """Make twins with another attack from here on."""
+        self.attack = attack

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advforensics.data import Batch
-from advforensics.defenses.adversarial import Adversarial
+from advforensics.defenses.adversarial import Adversarial, Twins
 from advforensics.defenses.shared_pass import shared_pass
 
 
@@ -25,9 +24,6 @@ class AdversarialFusion(Adversarial):
             three. That gradient sees the network in training mode, with the statistics of the batch; the attack by
             itself sees it in evaluation mode.
         **adversarial: See :class:`~advforensics.defenses.adversarial.Adversarial`.
-
-    Attributes:
-        last_twins: What the last step learnt from, ``(N, C, H, W)``, and its labels ``(N,)``.
 
     Raises:
         ValueError: If ``weight`` is not between 0 and 1, ``fusion`` is unknown, or there is no clean pass whose
@@ -54,7 +50,11 @@ class AdversarialFusion(Adversarial):
         self.weight = weight
         self.fusion = fusion
         self.reuse_gradient = reuse_gradient
-        self.last_twins: Batch | None = None
+
+    def train_on(self, attack: Twins) -> None:
+        """Make twins with another attack from here on, whose gradients are its own."""
+        super().train_on(attack)
+        self.reuse_gradient = False
 
     def clean_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the images as they are."""
@@ -69,15 +69,14 @@ class AdversarialFusion(Adversarial):
         if self.fusion == "replace":
             replaced = round(self.weight * len(images))
             twins = self.twins(images[:replaced], labels[:replaced])
-            self.last_twins = twins, labels[:replaced]
             return self.clean_loss(torch.cat([twins, images[replaced:]]), labels)
         clean: Tensor | float
         if self.reuse_gradient:
             clean, gradients = self.clean_pass(images, labels)
             twins = (images + self.eps * gradients.sign()).clamp(0, 1)
+            self.last_twins = twins, labels
         else:
             clean = self.clean_loss(images, labels) if self.weight < 1 else 0.0
             twins = self.twins(images, labels)
-        self.last_twins = twins, labels
         adversarial = F.cross_entropy(self.detector(twins), labels)
         return (1 - self.weight) * clean + self.weight * adversarial

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from advforensics.checkpoint import load_checkpoint
+from advforensics.data import PatchData
 from advforensics.defenses.baseline import Baseline
 
 
@@ -31,7 +32,28 @@ class Distillation(Baseline):
     def __init__(self, temperature: float, teacher: str | Path | None, **baseline: Any) -> None:
         super().__init__(**baseline)
         self.temperature = temperature
-        self.teacher = None if teacher is None else load_checkpoint(teacher).detector.requires_grad_(False)
+        self.teacher: nn.Module | None = None
+        if teacher is not None:
+            trained = load_checkpoint(teacher)
+            self.teacher = trained.detector.requires_grad_(False)
+            self._taught = trained.classes, trained.shape
+            self._path = teacher
+
+    def setup(self, stage: str) -> None:
+        """Refuse a teacher of another question than the store's.
+
+        Raises:
+            ValueError: If it was trained on other classes, in another order, or on patches of another shape.
+        """
+        if self.teacher is None:
+            return
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
+        assert isinstance(data, PatchData)
+        if self._taught != (data.store.classes, data.store.shape):
+            raise ValueError(
+                f"defense.module.teacher={self._path} was trained on {_described(*self._taught)}, but the store has"
+                f" {_described(data.store.classes, data.store.shape)}: train a teacher on {data.store.folder}"
+            )
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy with the softened answers."""
@@ -41,3 +63,7 @@ class Distillation(Baseline):
         with torch.no_grad():
             answers = (self.teacher.eval()(images) / self.temperature).softmax(dim=1)
         return F.cross_entropy(logits, answers)
+
+
+def _described(classes: tuple[str, ...], shape: tuple[int, ...]) -> str:
+    return f"{'x'.join(map(str, shape))} patches of {', '.join(classes)}"

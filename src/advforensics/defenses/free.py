@@ -14,7 +14,8 @@ class Free(Baseline):
     r"""Minimises :math:`L(x + \delta)`, while the same gradients move δ uphill: a step costs one pass.
 
     Every batch comes several times in a row (``defense.replays``), an epoch has as many steps as ever. δ is carried on
-    from step to step, to the next batch too. Shafahi et al., arXiv 1904.12843.
+    from step to step, to the next batch too. Shafahi et al., arXiv 1904.12843. It makes no twins with an attack that
+    another could take the place of, so that no guard against catastrophic overfitting takes it.
 
     Args:
         eps_levels: Radius of δ at full strength, in levels (1/255), L∞.

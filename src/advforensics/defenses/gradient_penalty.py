@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advforensics.attacks.threat import LEVEL
+from advforensics.defenses.draws import Draws
 from advforensics.defenses.shared_pass import shared_pass, statistics_kept
 
 Norm = Literal["l1", "l2", "linf"]
@@ -56,8 +57,10 @@ class GradientPenalty:
             losses, gradients = exact(detector, images, labels)
             norms = torch.linalg.vector_norm(gradients.flatten(1), ord=ORDERS[self.norm], dim=1)
             return losses.mean(), (norms.square() if self.squared else norms).mean(), gradients.detach()
+        draws = Draws(images)
         loss, gradients = shared_pass(detector, images, labels)
-        penalty = finite_difference(detector, images, labels, loss, gradients, self.norm, self.squared, self.step)
+        with draws.again():
+            penalty = finite_difference(detector, images, labels, loss, gradients, self.norm, self.squared, self.step)
         return loss, penalty, gradients
 
 
@@ -82,7 +85,8 @@ def exact(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, 
     images = images.detach().requires_grad_(True)
     with torch.compiler.set_stance("force_eager"):
         losses = F.cross_entropy(detector(images), labels, reduction="none")
-    (gradients,) = torch.autograd.grad(losses.sum(), images, create_graph=True)
+    with torch.autocast(images.device.type, enabled=False):  # as in `shared_pass`
+        (gradients,) = torch.autograd.grad(losses.sum(), images, create_graph=True)
     return losses, gradients
 
 
@@ -105,7 +109,8 @@ def finite_difference(
     The difference is one-sided, as two passes allow; its error is of the order of the step, whose length is the same
     for every norm and size of patch: ``step`` is the root mean square of ``hv``. All images of a batch move together,
     so that under batch normalisation this is the derivative that double backward takes, statistics included; the
-    running statistics are those of the pictures as they are.
+    running statistics are those of the pictures as they are. A network that draws at random must draw here what it drew
+    for ``loss``.
 
     Args:
         detector: The network.

@@ -6,14 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import Adversarial
+from advforensics.defenses.draws import Draws
 
 
 class Mart(Adversarial):
     r"""Minimises :math:`\mathrm{BCE}(f(x'), y) + \lambda\,\mathrm{KL}(f(x) \,\|\, f(x'))\,(1 - f_y(x))`.
 
     The boosted cross-entropy BCE also pushes the likeliest wrong class down; the divergence counts the more, the less
-    certain the detector is of the clean image. Wang et al., "Improving Adversarial Robustness Requires Revisiting
-    Misclassified Examples", ICLR 2020.
+    certain the detector is of the clean image. A network with dropout draws the same for both. Wang et al., "Improving
+    Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020.
 
     Args:
         weight: λ.
@@ -27,7 +28,10 @@ class Mart(Adversarial):
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return boosted cross-entropy on twins plus the weighted divergence."""
         twins = self.twins(images, labels)
-        clean, adversarial = self.detector(images).log_softmax(1), self.detector(twins).log_softmax(1)
+        draws = Draws(images)
+        clean = self.detector(images).log_softmax(1)
+        with draws.again():
+            adversarial = self.detector(twins).log_softmax(1)
         true = labels[:, None]
         wrong = adversarial.exp().scatter(1, true, 0).amax(dim=1)
         boosted = F.nll_loss(adversarial, labels) - (1 - wrong).clamp_min(1e-6).log().mean()

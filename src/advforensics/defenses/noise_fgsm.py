@@ -35,5 +35,7 @@ class NoiseFGSM:
         with attackable(detector):
             noise = self.noise * eps * (2 * torch.rand_like(images) - 1)
             noisy = (images + noise).requires_grad_(True)
-            (gradients,) = torch.autograd.grad(F.cross_entropy(detector(noisy), labels), noisy)
+            loss = F.cross_entropy(detector(noisy), labels)
+            with torch.autocast(images.device.type, enabled=False):  # as in `shared_pass`
+                (gradients,) = torch.autograd.grad(loss, noisy)
         return (noisy.detach() + eps * gradients.sign()).clamp(0, 1)

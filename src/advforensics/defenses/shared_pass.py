@@ -31,7 +31,9 @@ def shared_pass(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Te
     images = images.detach().requires_grad_(True)
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     loss = F.cross_entropy(detector(images), labels)
-    gradient, *slopes = torch.autograd.grad(loss, [images, *weights], allow_unused=True)
+    # As `Tensor.backward` is after a step: under autocast the way back would round what the way forth did not.
+    with torch.autocast(images.device.type, enabled=False):
+        gradient, *slopes = torch.autograd.grad(loss, [images, *weights], allow_unused=True)
     used = [(weight, slope) for weight, slope in zip(weights, slopes, strict=True) if slope is not None]
     kept: Tensor = _Differentiated.apply(loss.detach(), len(used), *(w for w, _ in used), *(s for _, s in used))  # type: ignore[no-untyped-call]
     return kept, gradient * len(images)

@@ -6,12 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import Adversarial
+from advforensics.defenses.draws import Draws
 
 
 class Trades(Adversarial):
     r"""Minimises :math:`L(x) + \beta\,\mathrm{KL}(f(x) \,\|\, f(x'))`, where the attack raises the divergence.
 
-    Zhang et al., "Theoretically Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
+    A network with dropout draws the same for both, so that they differ by their pictures alone. Zhang et al.,
+    "Theoretically Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
 
     Args:
         beta: β, what agreement is worth in terms of accuracy.
@@ -25,6 +27,9 @@ class Trades(Adversarial):
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy plus the weighted divergence."""
         twins = self.twins(images, labels)
-        clean, adversarial = self.detector(images), self.detector(twins)
+        draws = Draws(images)
+        clean = self.detector(images)
+        with draws.again():
+            adversarial = self.detector(twins)
         divergence = F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
         return F.cross_entropy(clean, labels) + self.beta * divergence

@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -41,7 +42,10 @@ class Transformer(nn.Module):
 
     def forward(self, residual: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of residuals ``(N, R, H, W)``."""
-        maps: Tensor = self.tokens(residual)
+        (patch, _), (height, width) = self.tokens.kernel_size, residual.shape[2:]
+        down, across = -height % patch, -width % patch
+        padded = F.pad(residual, (across // 2, across - across // 2, down // 2, down - down // 2))
+        maps: Tensor = self.tokens(padded)
         tokens = maps.flatten(2).transpose(1, 2) + positions(*maps.shape[1:]).to(maps)
         with sdpa_kernel(SDPBackend.MATH):
             said: Tensor = self.layers(tokens)

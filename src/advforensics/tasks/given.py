@@ -7,7 +7,7 @@ import numpy as np
 
 from advforensics.sources.base import Facts, Picture, UnusableError
 from advforensics.tasks.base import Task, Version
-from advforensics.tasks.manipulation import JPEG
+from advforensics.tasks.jpeg import JPEG
 
 
 class Given(Task):

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from advforensics.sources.base import Picture
 from advforensics.tasks.base import Task, Version
+from advforensics.tasks.jpeg import JPEG
 
 Number = int | float
 
@@ -104,26 +103,6 @@ class Manipulation(Task):
                 pixels = JPEG((self.jpeg_quality, self.jpeg_quality), p=1.0)(image=pixels)["image"]
             answer = MANIPULATED if self.binary and name != names[0] else name
             yield Version(answer, name, drawn, np.ascontiguousarray(pixels), picture.facts)
-
-
-class JPEG(A.ImageCompression):  # type: ignore[misc]  # it ships no types that mypy follows
-    """albumentations' JPEG compression, of RGB as RGB.
-
-    Version 2.0.8 hands the picture to OpenCV as it is, which takes red for blue and so makes another luma than a
-    camera or an editor.
-
-    Args:
-        quality_range: The quality, twice.
-        p: Probability, always 1 here.
-    """
-
-    def __init__(self, quality_range: tuple[int, int], p: float) -> None:
-        super().__init__(compression_type="jpeg", quality_range=quality_range, p=p)
-
-    def apply(self, img: NDArray[np.uint8], **params: Any) -> NDArray[np.uint8]:
-        """Return the picture ``(H, W, 3)`` as it comes out of a JPEG file."""
-        compressed: NDArray[np.uint8] = super().apply(np.ascontiguousarray(img[..., ::-1]), **params)
-        return np.ascontiguousarray(compressed[..., ::-1])
 
 
 def resample(scale_range: tuple[float, float], p: float) -> A.BasicTransform:
