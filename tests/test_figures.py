@@ -11,8 +11,17 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from tables import certificate_table, cost_table, sample_table
 
-from advforensics import figures, style
-from advforensics.figures.tradeoff import pareto
+from advforensics import style
+from advforensics.figures.bracket import bracket
+from advforensics.figures.cascade import cascade
+from advforensics.figures.classes import confusion, median_radii
+from advforensics.figures.costs import passes
+from advforensics.figures.curves import robustness_curves, tools_curves
+from advforensics.figures.files import save
+from advforensics.figures.gallery import gallery
+from advforensics.figures.tradeoff import pareto, tradeoff
+from advforensics.figures.training import training_curves
+from advforensics.figures.transfer import transfer_matrix
 from advforensics.robustness.brackets import brackets
 from advforensics.robustness.felled import felled
 from advforensics.robustness.radii import radii
@@ -55,7 +64,7 @@ def words(figure: Figure) -> str:
 
 
 def test_robustness_has_a_line_and_a_band_per_defense_and_says_what_it_rests_on(curves: pd.DataFrame) -> None:
-    figure = figures.robustness_curves(curves, "linf", "float", classes=8)
+    figure = robustness_curves(curves, "linf", "float", classes=8)
     (axes,) = figure.axes
     assert labels(axes) == ["baseline", "mine"]
     assert len(axes.lines) == 3  # and chance
@@ -66,35 +75,35 @@ def test_robustness_has_a_line_and_a_band_per_defense_and_says_what_it_rests_on(
 
 
 def test_a_curve_with_an_alarm_is_dashed_and_a_note_says_why(curves: pd.DataFrame) -> None:
-    figure = figures.robustness_curves(curves, "linf", "float", classes=8, alarmed={"mine"})
+    figure = robustness_curves(curves, "linf", "float", classes=8, alarmed={"mine"})
     (axes,) = figure.axes
     assert labels(axes) == ["baseline", "mine (alarm)"]
     assert [line.get_linestyle() for line in axes.lines[1:]] == ["-", "--"]
     assert "Dashed: the sweep raised an alarm" in words(figure)
-    quiet = figures.robustness_curves(curves, "linf", "float", classes=8, alarmed={"another"})
+    quiet = robustness_curves(curves, "linf", "float", classes=8, alarmed={"another"})
     assert "Dashed" not in words(quiet)
 
 
 def test_plain_tools_have_a_second_axis_in_decibels_and_attacks_beside_them(curves: pd.DataFrame) -> None:
     tools = curves[(curves["norm"] == "l2") & (curves["domain"] == "8bit") & (curves["attack"] == "pgd")]
     table = pd.concat([curves, tools.assign(attack="tools", knowledge="tools")])
-    figure = figures.tools_curves(table, classes=8, alarmed={"mine"})
+    figure = tools_curves(table, classes=8, alarmed={"mine"})
     (axes,) = figure.axes
     assert labels(axes) == ["baseline", "mine (alarm)"]
     assert len(axes.lines) == 1 + 2 * 2
     (decibels,) = axes.child_axes
     assert [tick.get_text() for tick in decibels.get_xticklabels()] == ["∞", "66", "60", "54", "48", "42", "36", "30"]
     with pytest.raises(ValueError, match="sweep that first"):
-        figures.tools_curves(curves, classes=8)
+        tools_curves(curves, classes=8)
 
 
 def test_a_cascade_stacks_what_fell_to_which_attack() -> None:
     shares = felled(sample_table(attacks=("fgsm", "pgd", "pgd_l2", "tools"), domains=("float", "8bit")))
-    (axes,) = figures.cascade(shares, "baseline", "linf", "float").axes
+    (axes,) = cascade(shares, "baseline", "linf", "float").axes
     assert labels(axes) == ["wrong when clean", "fgsm", "pgd", "stands"]
     assert len(axes.collections) == 4
     with pytest.raises(ValueError, match="No cascade of mine"):
-        figures.cascade(shares, "mine", "linf", "float")
+        cascade(shares, "mine", "linf", "float")
 
 
 def test_a_bracket_has_two_curves_a_defense_and_is_filled_only_where_both_bound_one_detector() -> None:
@@ -102,30 +111,30 @@ def test_a_bracket_has_two_curves_a_defense_and_is_filled_only_where_both_bound_
     proven = pd.concat(
         [certificate_table(rows).assign(defense=name, seed=1) for name, rows in samples.groupby("defense")]
     )
-    figure = figures.bracket(brackets(samples, proven, resamples=20), "linf", "linear bounds", alarmed={"mine"})
+    figure = bracket(brackets(samples, proven, resamples=20), "linf", "linear bounds", alarmed={"mine"})
     assert [axes.get_title("left") for axes in figure.axes] == ["baseline", "mine (alarm)"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 2]
     assert "Filled" in words(figure)
     smoothed = brackets(samples, proven.assign(method="randomised smoothing"), resamples=20)
-    assert "smoothed detector" in words(figures.bracket(smoothed, "linf", "randomised smoothing"))
+    assert "smoothed detector" in words(bracket(smoothed, "linf", "randomised smoothing"))
     with pytest.raises(ValueError, match="advforensics certify"):
-        figures.bracket(smoothed, "l2", "randomised smoothing")
+        bracket(smoothed, "l2", "randomised smoothing")
 
 
 def test_median_radii_have_a_mark_for_every_class_and_defense() -> None:
     table = radii(sample_table(defenses=("baseline", "mine")), resamples=20)
-    (axes,) = figures.median_radii(table, "linf", "float", ["pristine", "blur", "noise"]).axes
+    (axes,) = median_radii(table, "linf", "float", ["pristine", "blur", "noise"]).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["pristine", "blur", "noise", "all"]
     assert labels(axes) == ["baseline", "mine"]
     assert [len(np.asarray(line.get_xdata())) for line in axes.lines] == [4, 4]
     assert axes.transData.transform((0, 0))[0] > axes.transAxes.transform((0, 0))[0]  # 0 has a place
     with pytest.raises(ValueError, match="No radii in l2"):
-        figures.median_radii(table, "l2", "float", ["pristine", "blur", "noise"])
+        median_radii(table, "l2", "float", ["pristine", "blur", "noise"])
 
 
 def test_costs_are_passes_per_image_forward_and_backward() -> None:
     costs = cost_table(sample_table()).assign(defense="baseline", seed=1)
-    figure = figures.passes(pd.concat([costs, costs.assign(seed=2)]), 72)
+    figure = passes(pd.concat([costs, costs.assign(seed=2)]), 72)
     (axes,) = figure.axes
     bars = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
     of_fgsm = costs[costs["attack"] == "fgsm"]
@@ -136,15 +145,15 @@ def test_costs_are_passes_per_image_forward_and_backward() -> None:
 def test_a_transfer_matrix_writes_every_pair_with_its_interval() -> None:
     rows = [(a, b, 1.0, 0.5, 0.4, 0.6) for a in ("one", "two", "control") for b in ("one", "two")]
     table = pd.DataFrame(rows, columns=["surrogate", "target", "eps_levels", "estimate", "low", "high"])
-    axes = figures.transfer_matrix(table).axes[0]
+    axes = transfer_matrix(table).axes[0]
     assert shown(axes).shape == (3, 2)
     assert [text.get_text() for text in axes.texts] == ["50", "[40, 60]"] * 6
     with pytest.raises(ValueError, match="one row per surrogate and target"):
-        figures.transfer_matrix(pd.concat([table, table.assign(eps_levels=2.0)]))
+        transfer_matrix(pd.concat([table, table.assign(eps_levels=2.0)]))
 
 
 def test_epsilons_are_evenly_spaced_and_named_as_fractions(curves: pd.DataFrame) -> None:
-    (axes,) = figures.robustness_curves(curves, "linf", "float", classes=8).axes
+    (axes,) = robustness_curves(curves, "linf", "float", classes=8).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"]
     assert list(axes.get_xticks()) == list(range(8))
 
@@ -153,26 +162,26 @@ def test_epsilons_are_evenly_spaced_and_named_as_fractions(curves: pd.DataFrame)
 def test_only_whole_levels_can_be_delivered_under_linf(
     curves: pd.DataFrame, norm: str, domain: str, told: bool
 ) -> None:
-    figure = figures.robustness_curves(curves, norm, domain, classes=8)
+    figure = robustness_curves(curves, norm, domain, classes=8)
     assert ("below 1 level the picture itself" in words(figure)) == told
 
 
 def test_a_curve_that_was_not_swept_is_an_error(curves: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match=r"'norm': 'l1'"):
-        figures.robustness_curves(curves, "l1", "float", classes=8)
+        robustness_curves(curves, "l1", "float", classes=8)
 
 
 def test_training_curves_show_the_mean_and_every_seed() -> None:
     keys = pd.MultiIndex.from_product([["baseline", "mine"], [1, 2, 3], range(5)], names=["defense", "seed", "epoch"])
     table = keys.to_frame(index=False)
     table = table.assign(train_loss=1 / (1 + table["epoch"] + table["seed"]), val_accuracy=table["epoch"] / 5)
-    loss, accuracy = figures.training_curves(table).axes
+    loss, accuracy = training_curves(table).axes
     assert len(loss.lines) == len(accuracy.lines) == 2 * (3 + 1)
     mean = np.asarray(loss.lines[3].get_ydata(), dtype=float)
     assert mean[0] == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
     robust = table.assign(val_robust_accuracy=0.25, train_robust_accuracy=np.nan)
     robust.loc[table["defense"] == "mine", "train_robust_accuracy"] = 0.5
-    *_, axes = figures.training_curves(robust).axes
+    *_, axes = training_curves(robust).axes
     assert len(axes.lines) == 3 * (3 + 1)  # what was not measured is not drawn
 
 
@@ -187,7 +196,7 @@ def test_the_front_has_what_nothing_beats() -> None:
     ]
     points = pd.DataFrame(rows, columns=["defense", "clean", "robust"])
     assert pareto(points)[["clean", "robust"]].to_numpy().tolist() == [[0.9, 0.1], [0.8, 0.5], [0.6, 0.6]]
-    axes = figures.tradeoff(points, 0.5, "6 detectors").axes[0]
+    axes = tradeoff(points, 0.5, "6 detectors").axes[0]
     assert [np.shape(drawn.get_offsets()) for drawn in axes.collections] == [(3, 2), (3, 2)]
     assert axes.get_ylabel() == "robust accuracy at 1/2 level"
 
@@ -198,9 +207,7 @@ def test_the_gallery_has_five_pictures_a_row_and_amplifies_without_clipping(chan
     clean = rng.random((2, channels, 8, 8)) * 0.9
     adversarial = clean + 1 / 255
     residual = rng.normal(size=(2, 3, 8, 8))
-    figure = figures.gallery(
-        clean, adversarial, residual, residual, [0, 1], [0, 1], [1, 1], ["pristine", "blur"], eps_levels=1
-    )
+    figure = gallery(clean, adversarial, residual, residual, [0, 1], [0, 1], [1, 1], ["pristine", "blur"], eps_levels=1)
     assert len(figure.axes) == 10
     assert [axes.get_title() for axes in figure.axes[:3]] == ["clean", "adversarial, ε = 1", "difference times 100"]
     assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["→ pristine", "→ blur"]
@@ -212,11 +219,11 @@ def test_confusion_counts_each_clean_picture_once() -> None:
     clean = pd.DataFrame(rows, columns=["sample_id", "label", "predicted"])
     clean = clean.assign(group="p", seed=1, defense="baseline", eps_levels=0.0)
     table = pd.concat([clean, clean, clean.assign(eps_levels=1.0, predicted=0)], ignore_index=True)
-    figure = figures.confusion(table, ["pristine", "blur"])
+    figure = confusion(table, ["pristine", "blur"])
     np.testing.assert_allclose(shown(figure.axes[0]), np.array([[0.5, 0.5], [0.0, 1.0]]))
     assert "4 images, 1 photograph, 1 training seed" in words(figure)
     with pytest.raises(ValueError, match="one defense"):
-        figures.confusion(pd.concat([clean, clean.assign(defense="mine", seed=2)]), ["pristine", "blur"])
+        confusion(pd.concat([clean, clean.assign(defense="mine", seed=2)]), ["pristine", "blur"])
 
 
 def test_a_defense_keeps_its_colour_whoever_is_beside_it() -> None:
@@ -229,8 +236,8 @@ def test_a_defense_keeps_its_colour_whoever_is_beside_it() -> None:
 
 def test_a_figure_is_saved_as_png_and_svg_with_the_same_bytes_each_time(curves: pd.DataFrame, tmp_path: Path) -> None:
     def write(folder: str) -> list[bytes]:
-        figure = figures.robustness_curves(curves, "linf", "8bit", classes=8)
-        return [path.read_bytes() for path in figures.save(figure, tmp_path / folder, "curve")]
+        figure = robustness_curves(curves, "linf", "8bit", classes=8)
+        return [path.read_bytes() for path in save(figure, tmp_path / folder, "curve")]
 
     assert write("first") == write("second")
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == ["curve.png", "curve.svg"]

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from tables import alarm_table, certificate_table, cost_table, sample_table
 from toys import QUIET, TINY_TRAINING, Compose, only
 
-from advforensics import figures
 from advforensics.report import report
 from advforensics.robustness import alarms
 from advforensics.robustness.curves import curves
@@ -64,7 +63,7 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.svg").write_text("<svg></svg>")
 
-    monkeypatch.setattr(figures, "save", save)
+    monkeypatch.setattr("advforensics.report.save", save)
 
 
 def links(page: str) -> list[str]:

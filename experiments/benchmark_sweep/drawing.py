@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from advforensics import style
-from advforensics.figures import save
+from advforensics.figures.files import save
 
 COLORS = {
     "advforensics": ("#D55E00", "o"),

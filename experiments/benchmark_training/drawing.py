@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from advforensics import style
-from advforensics.figures import save
+from advforensics.figures.files import save
 
 STYLES = {
     "advforensics": ("#D55E00", "o"),

@@ -11,7 +11,7 @@ from advforensics.attacks.threat import LEVEL, to_8bit
 from advforensics.checkpoint import Trained
 from advforensics.data import Targets
 from advforensics.detectors.detector import Detector
-from advforensics.figures import gallery
+from advforensics.figures.gallery import gallery
 from advforensics.robustness.gradients import batched
 
 

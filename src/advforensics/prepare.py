@@ -8,8 +8,9 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from advforensics import figures
 from advforensics.data import PatchDataset, PatchStore
+from advforensics.figures.files import save
+from advforensics.figures.patches import contact_sheet, mean_spectra
 from advforensics.patches import build
 from advforensics.splitting import SPLITS
 
@@ -47,6 +48,6 @@ def _draw(folder: Path) -> None:
         for shard, index in zip(rows["shard"], rows["index"], strict=True)
     ]
     patches = {name: np.stack(rows["pixels"][rows["class"] == name].tolist()) for name in store.classes}
-    sheet = figures.contact_sheet({name: of_class[:SHOWN] for name, of_class in patches.items()})
-    figures.save(sheet, folder / "figures", "classes")
-    figures.save(figures.mean_spectra(patches), folder / "figures", "spectra")
+    sheet = contact_sheet({name: of_class[:SHOWN] for name, of_class in patches.items()})
+    save(sheet, folder / "figures", "classes")
+    save(mean_spectra(patches), folder / "figures", "spectra")

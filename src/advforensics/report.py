@@ -10,7 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from advforensics import figures, style, summaries
+from advforensics import style, summaries
+from advforensics.figures.bracket import bracket
+from advforensics.figures.cascade import cascade
+from advforensics.figures.classes import confusion, median_radii
+from advforensics.figures.costs import passes
+from advforensics.figures.curves import robustness_curves, tools_curves
+from advforensics.figures.files import save
+from advforensics.figures.tradeoff import tradeoff
+from advforensics.figures.training import training_curves
 from advforensics.findings import Curve, curve_name, descriptions, doubts, reported, statement, warnings
 from advforensics.page import render
 from advforensics.robustness.brackets import brackets
@@ -77,7 +85,7 @@ def report(cfg: DictConfig) -> str:
     alarmed = {defense for defense, names in fired.items() if names}
     drawn = dict(_figures(tables, samples, detectors, classes, alarmed, curve, cfg.eps_levels))
     for name, figure in drawn.items():
-        figures.save(figure, folder / "figures", name)
+        save(figure, folder / "figures", name)
     for name, written in tables.items():
         written.to_csv(folder / f"{name}.csv", index=False)
     metrics = summaries.headline(table, summary, curve, fired, cfg.eps_levels)
@@ -155,27 +163,27 @@ def _figures(
     order = [*style.UNITS, *style.DOMAINS]
     swept = swept.sort_values(["norm", "domain"], key=lambda names: names.map(order.index))
     for norm, domain in swept.itertuples(index=False):
-        yield f"robustness-{norm}-{domain}", figures.robustness_curves(table, norm, domain, len(classes), alarmed)
+        yield f"robustness-{norm}-{domain}", robustness_curves(table, norm, domain, len(classes), alarmed)
     if "comparisons" in tables:
         robust = tables["robust_accuracy"].set_index("eps_levels").T
         points = robust[[0.0, eps_levels]].set_axis(["clean", "robust"], axis=1).rename_axis("defense").reset_index()
         note = f"{curve_name(curve)}. {style.rests_on(table)}. Means over trainings."
-        yield "tradeoff", figures.tradeoff(points, eps_levels, note)
+        yield "tradeoff", tradeoff(points, eps_levels, note)
     if "brackets" in tables:
         for norm, method in tables["brackets"][["norm", "method"]].drop_duplicates().itertuples(index=False):
             name = re.sub(r"\W+", "-", f"bracket-{norm}-{method}")
-            yield name, figures.bracket(tables["brackets"], norm, method, alarmed)
+            yield name, bracket(tables["brackets"], norm, method, alarmed)
     if (table["knowledge"] == TOOLS).any():
-        yield "tools", figures.tools_curves(table, len(classes), alarmed)
-    yield "radii", figures.median_radii(summary, *curve, classes)
+        yield "tools", tools_curves(table, len(classes), alarmed)
+    yield "radii", median_radii(summary, *curve, classes)
     shown = samples[(samples[["norm", "domain"]] == list(curve)).all(axis=1)]
     shares, clean = felled(shown), shown[shown["eps_levels"] == 0]
     for defense in table["defense"].unique():
-        yield f"cascade-{defense}", figures.cascade(shares, defense, *curve)
-        yield f"confusion-{defense}", figures.confusion(clean[clean["defense"] == defense], classes)
+        yield f"cascade-{defense}", cascade(shares, defense, *curve)
+        yield f"confusion-{defense}", confusion(clean[clean["defense"] == defense], classes)
     costs = pd.concat([detector.costs() for detector in detectors])
-    yield "costs", figures.passes(costs, samples["sample_id"].nunique())
-    yield "training", figures.training_curves(pd.concat([detector.course() for detector in detectors]))
+    yield "costs", passes(costs, samples["sample_id"].nunique())
+    yield "training", training_curves(pd.concat([detector.course() for detector in detectors]))
 
 
 def _plottable(table: pd.DataFrame, curve: Curve) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from advforensics.cost import Cost, counted
 from advforensics.data import PatchDataset, PatchStore, Targets, side_by_side
 from advforensics.detectors.pooled import Pooled
 from advforensics.examples import draw
-from advforensics.figures import cascade, save
+from advforensics.figures.cascade import cascade
+from advforensics.figures.files import save
 from advforensics.robustness import alarms
 from advforensics.robustness.alarms import Alarm
 from advforensics.robustness.curves import curves

@@ -18,11 +18,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from advforensics import figures
 from advforensics.attacks.gateway import Attack
 from advforensics.attacks.threat import LEVEL, Norm, project, to_8bit
 from advforensics.checkpoint import Trained, load_checkpoint
 from advforensics.data import PatchStore, Targets
+from advforensics.figures.files import save
+from advforensics.figures.transfer import transfer_matrix
 from advforensics.robustness import alarms
 from advforensics.robustness.journal import seed_of
 from advforensics.robustness.judged import judged
@@ -114,8 +115,8 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
         ]
         for eps_levels, pairs in robust.groupby("eps_levels"):
-            name, drawn = f"transfer-{eps_levels:g}", figures.transfer_matrix(pairs)
-            figures.save(drawn, folder / "figures", name)
+            name, drawn = f"transfer-{eps_levels:g}", transfer_matrix(pairs)
+            save(drawn, folder / "figures", name)
             run.figure(drawn, name)
     shutil.rmtree(unfinished)
     if alarm.fired:
