@@ -16,6 +16,9 @@ class AdversarialFusion(Adversarial):
     Goodfellow et al., arXiv 1412.6572; for image forensics Zhao et al., arXiv 1803.11157, whose abstract does not tell
     whether losses are weighed or a batch is mixed: both are here.
 
+    Batch normalisation's running statistics are those of all that is learnt from, clean and adversarial; those of clean
+    pictures alone could not be told apart from them (experiments/batch_statistics).
+
     Args:
         weight: ``w``, the adversarial share, 0 to 1; 1 is adversarial training (Madry et al., arXiv 1706.06083).
         fusion: ``sum`` weighs the losses of each image and its twin; ``replace`` puts twins in the place of the
