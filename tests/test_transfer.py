@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
+from torch import Tensor, nn
 from toys import TINY_DETECTOR, Compose, toy_task
 
 from advforensics.attacks.gateway import Attack
@@ -69,6 +70,19 @@ def test_every_pair_is_tried_and_all_is_written(trying: Compose, store: Path) ->
     assert {path.name for path in Path("out").iterdir()} == {
         *("transfer.parquet", "transfer.csv", "alarms.csv", "figures")
     }
+
+
+def test_every_surrogate_radius_and_batch_draws_for_itself(trying: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def noted(attack: Any, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        drawn.append(torch.rand(()).item())
+        return images + eps / 9
+
+    for kind in (Attack, RandomSigns):
+        monkeypatch.setattr(kind, "__call__", noted)
+    transfer(trying("batch_size=5"))
+    assert len(set(drawn)) == len(drawn) == 3 * 2 * 2  # two detectors and the control, radii, batches
 
 
 def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:
