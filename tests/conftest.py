@@ -8,7 +8,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates o
 
 import pytest
 import torch
-from toys import CUTTER, Compose, Textures, config, tiny_detector, toy_task
+from toys import CUTTER, Call, Compose, Textures, config, tiny_detector, toy_task
 
 from advforensics.detectors.detector import Detector
 from advforensics.patches import build
@@ -48,3 +48,10 @@ def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(database, "mlflow.db")
 
     return config
+
+
+@pytest.fixture
+def call(tmp_path: Path, database: Path) -> Call:
+    """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
+    shutil.copy(database, tmp_path / "mlflow.db")
+    return Call(tmp_path)

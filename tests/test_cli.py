@@ -1,45 +1,13 @@
 """The command line in a process of its own: usage, errors before any work, and a multirun."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from toys import TINY_TRAINING
+from toys import TINY_TRAINING, Call
 
 from advforensics.cli import COMMANDS, config_dir
-from advforensics.tracking.experiment import PARENT_RUN
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
-
-
-@pytest.fixture
-def call(tmp_path: Path, database: Path) -> "Call":
-    """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
-    shutil.copy(database, tmp_path / "mlflow.db")
-    return Call(tmp_path)
-
-
-class Call:
-    """Runs ``advforensics`` with the arguments it is called with.
-
-    Args:
-        folder: Where.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if name != PARENT_RUN}
-        command = [sys.executable, "-c", "from advforensics.cli import main; main()", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-
-    def left(self) -> set[str]:
-        """Return what the calls have left in the folder."""
-        return {path.name for path in self.folder.iterdir()} - {"mlflow.db"}
 
 
 @pytest.mark.parametrize(("arguments", "status"), [([], 2), (["nonsense"], 2), (["--help"], 0)])

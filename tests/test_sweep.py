@@ -69,7 +69,10 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
         name = f"robust_accuracy/linf/{row['domain']}/{row['eps_levels']:g}"
         assert metrics[name] == pytest.approx(row["correct"])
     assert json.loads(Path("one/sweep/metrics.json").read_text()) == metrics
-    assert len(pd.read_csv("one/sweep/curves.csv")) > 0
+    curves = pd.read_csv("one/sweep/curves.csv").query("attack == 'worst' and metric == 'accuracy'")
+    told = {f"robust_accuracy/{row.norm}/{row.domain}/{row.eps_levels:g}": row.estimate for row in curves.itertuples()}
+    assert told == pytest.approx({name: value for name, value in metrics.items() if name in told})
+    assert len(told) == 3 * 2
     kinds = {path.suffix for path in Path("one/sweep").iterdir() if path.is_file()}
     assert kinds == {".parquet", ".csv", ".json", ".png", ".svg"}
     audit = Path("one/sweep/data/audit.json")

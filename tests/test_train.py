@@ -11,9 +11,10 @@ import torch
 from omegaconf import DictConfig
 from test_configs import EXPERIMENTS, MISSING
 from torch import Tensor
-from toys import DEFENSES, QUIET, TINY_DETECTOR, TINY_TRAINING, Compose
+from toys import DEFENSES, QUIET, TINY_TRAINING, Compose
 
 from advforensics.checkpoint import load_checkpoint
+from advforensics.cli import OBJECTIVES
 from advforensics.data import PatchStore
 from advforensics.defenses.baseline import Baseline
 from advforensics.train import train
@@ -164,30 +165,7 @@ def test_without_a_store_no_run_is_made(training: Compose) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
-def test_every_experiment_trains_for_a_batch(name: str, training: Compose) -> None:
+def test_every_experiment_that_tunes_trains_for_a_batch_and_tells_its_objectives(name: str, training: Compose) -> None:
     few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1")
-    assert 0 <= train(training("one", f"experiment={name}", *few))["test_accuracy"] <= 1
-
-
-def test_two_processes_end_where_one_does(training: Compose) -> None:
-    # Each has half of a batch, and batch statistics of its own: the weights agree about as well as those do.
-    alone = train(training("one", "batch_size=30"))
-    together = train(training("two", "batch_size=30", "trainer=ddp_cpu"))
-    for one, other in zip(weights("one").values(), weights("two").values(), strict=True):
-        torch.testing.assert_close(one.float(), other.float(), rtol=0.1, atol=0.02)
-    assert together["test_accuracy"] == pytest.approx(alone["test_accuracy"], abs=0.1)
-    courses = [pd.read_csv(f"{folder}/training.csv") for folder in ("one", "two")]
-    assert courses[0]["train_loss"].tolist() == pytest.approx(courses[1]["train_loss"].tolist(), rel=0.02)
-    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]
-
-
-def test_without_batch_statistics_two_processes_are_one(composed: Compose, store: Path) -> None:
-    detector = ("detector=transformer", "detector.model.trunk.width=16", "detector.model.trunk.depth=1")
-    told: tuple[str, ...] = (f"store={store}", "defense=adversarial_fusion", "batch_size=30", *detector)
-    told += TINY_TRAINING[len(TINY_DETECTOR) : -1]
-    train(composed("train", "folder=one", *told))
-    train(composed("train", "folder=two", "trainer=ddp_cpu", *told))
-    for one, other in zip(weights("one").values(), weights("two").values(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
-    courses = [pd.read_csv(f"{folder}/training.csv") for folder in ("one", "two")]
-    assert courses[0]["train_loss"].tolist() == pytest.approx(courses[1]["train_loss"].tolist(), rel=1e-5)
+    # What a sweeper chooses by, told for either goal.
+    assert set(OBJECTIVES) <= train(training("one", f"experiment={name}", *few)).keys()

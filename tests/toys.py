@@ -1,6 +1,10 @@
 """Small things to test with: photographs, a task, detectors, settings that make the entry points quick."""
 
 import hashlib
+import os
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +30,7 @@ from advforensics.detectors.detector import Detector
 from advforensics.detectors.trunk import Trunk
 from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.tasks.manipulation import Manipulation, Operation, resample
+from advforensics.tracking.experiment import PARENT_RUN
 
 Compose = Callable[..., DictConfig]  # from a command and overrides to its config
 
@@ -225,3 +230,25 @@ class Outage(pl.Callback):
         """Fail."""
         if trainer.is_global_zero:
             raise ConnectionError("no server")
+
+
+class Call:
+    """Runs ``advforensics`` with the arguments it is called with, in a process of its own.
+
+    Args:
+        folder: Where.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._script = Path(sysconfig.get_path("scripts")) / "advforensics"
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name != PARENT_RUN}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in (*sys.path, str(Path(__file__).parent)) if path)
+        command = [sys.executable, str(self._script), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def left(self) -> set[str]:
+        """Return what the calls have left in the folder."""
+        return {path.name for path in self.folder.iterdir()} - {"mlflow.db"}
