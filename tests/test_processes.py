@@ -14,6 +14,7 @@ import mlflow  # isort: skip  # after advforensics.tracking, which turns telemet
 
 pytestmark = QUIET
 TRANSFORMER = ("detector=transformer", "detector.model.trunk.width=16", "detector.model.trunk.depth=1")
+SGD = tuple(f"defense.module.optimizer.{told}" for told in ("_target_=torch.optim.SGD", "lr=0.1"))
 FILES = {"checkpoint.pt", "metrics.json", "training.csv"}
 
 
@@ -31,8 +32,9 @@ def assert_alike(one: Path, other: Path, tolerance: float) -> None:
 
 
 def test_two_processes_train_and_record_what_one_does(call: Call, composed: Compose, store: Path) -> None:
-    told = (f"store={store}", "defense=adversarial_fusion", *TINY_TRAINING[len(TINY_DETECTOR) :], *TRANSFORMER)
-    result = call("train", *told, "batch_size=10", "trainer.devices=2", "+trainer.strategy=ddp")
+    told = (f"store={store}", "defense=adversarial_fusion", *TINY_TRAINING[len(TINY_DETECTOR) :], *TRANSFORMER, *SGD)
+    told += ("+defense.module.optimizer.momentum=0.9", "batch_size=10")
+    result = call("train", *told, "trainer.devices=2", "+trainer.strategy=ddp")
     assert result.returncode == 0, result.stderr
     (run,) = runs(call.folder)
     assert run.info.status == "FINISHED"
@@ -41,9 +43,10 @@ def test_two_processes_train_and_record_what_one_does(call: Call, composed: Comp
     assert run.data.tags["checkpoint_sha256"] == load_checkpoint(together / "checkpoint.pt").sha256
     assert result.stdout.count("epoch 2 of 2") == 1
     assert result.stderr == ""
-    train(composed("train", "folder=alone", "batch_size=10", *told))
+    train(composed("train", "folder=alone", *told))
     alone = call.folder / "alone"
-    assert_alike(together, alone, tolerance=1e-3)  # nothing is normalised over a batch: but for rounding they are one
+    # Nothing is normalised over a batch, so they are one but for rounding, which SGD does not magnify as Adam does.
+    assert_alike(together, alone, tolerance=1e-4)
     courses = [
         pd.read_csv(folder / "training.csv").drop(columns=["seconds", "waiting"]) for folder in (together, alone)
     ]

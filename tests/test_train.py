@@ -17,12 +17,14 @@ from advforensics.checkpoint import load_checkpoint
 from advforensics.cli import OBJECTIVES
 from advforensics.data import PatchStore
 from advforensics.defenses.baseline import Baseline
+from advforensics.tracking import Run
 from advforensics.train import train
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
 pytestmark = QUIET
 FILES = {"checkpoint.pt", "metrics.json", "training.csv"}
+RESUMED = ["baseline", "noise_fgsm", "free", "input_noise"]  # end, interrupted or not, with the same bits
 
 
 @pytest.fixture
@@ -33,6 +35,12 @@ def training(composed: Compose, store: Path) -> Compose:
         return composed("train", f"store={store}", f"folder={folder}", *TINY_TRAINING, *overrides)
 
     return of
+
+
+@pytest.fixture
+def unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record no model, which takes a third of a tiny training's time."""
+    monkeypatch.setattr(Run, "model", lambda *given: None)
 
 
 def weights(folder: str) -> dict[str, Tensor]:
@@ -50,7 +58,8 @@ def runs() -> list[Any]:
     return list(client.search_runs(experiments, order_by=["start_time ASC"]))
 
 
-@pytest.mark.parametrize("defense", DEFENSES)
+@pytest.mark.usefixtures("unlogged")
+@pytest.mark.parametrize("defense", [name for name in DEFENSES if name not in RESUMED])
 def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> None:
     chosen = [f"defense={defense}", *MISSING.get(defense, [])]
     scores = [train(training(folder, *chosen)) for folder in ("one", "two")]
@@ -60,6 +69,7 @@ def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> N
     assert (facts["defense"], facts["detector"], facts["seed"]) == (defense, "constrained", 1)
 
 
+@pytest.mark.usefixtures("unlogged")
 def test_defenses_and_seeds_make_different_detectors(training: Compose) -> None:
     strong = "defense.module.weight=0.9"
     for folder, *overrides in [
@@ -114,7 +124,8 @@ def failing() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
-@pytest.mark.parametrize("defense", ["baseline", "noise_fgsm", "free", "input_noise"])
+@pytest.mark.usefixtures("unlogged")
+@pytest.mark.parametrize("defense", RESUMED)
 def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
     defense: str, training: Compose, failing: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +149,7 @@ def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
     assert [run.info.status for run in runs()] == ["FAILED", "FINISHED", "FINISHED"]
 
 
+@pytest.mark.usefixtures("unlogged")
 def test_weights_are_averaged_unless_that_is_left_out(training: Compose) -> None:
     train(training("one"))
     train(training("two", "~averaging"))
@@ -146,6 +158,7 @@ def test_weights_are_averaged_unless_that_is_left_out(training: Compose) -> None
     assert not same(weights("one"), weights("two"))
 
 
+@pytest.mark.usefixtures("unlogged")
 def test_an_interrupted_training_with_another_config_is_not_gone_on_with(
     training: Compose, failing: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +177,7 @@ def test_without_a_store_no_run_is_made(training: Compose) -> None:
     assert not Path("one/checkpoint.pt").exists()
 
 
+@pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
 def test_every_experiment_that_tunes_trains_for_a_batch_and_tells_its_objectives(name: str, training: Compose) -> None:
     few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1")
