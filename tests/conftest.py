@@ -8,11 +8,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates o
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
-from toys import CUTTER, Compose, Textures, tiny_detector, toy_task
+from toys import CUTTER, Call, Compose, Textures, config, tiny_detector, toy_task
 
-from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector
 from advforensics.patches import build
 from advforensics.tracking import Tracking
@@ -50,9 +47,11 @@ def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv(PARENT_RUN, raising=False)
     shutil.copy(database, "mlflow.db")
 
-    def of(command: str, *overrides: str) -> DictConfig:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config: DictConfig = compose(command, list(overrides))
-            return config
+    return config
 
-    return of
+
+@pytest.fixture
+def call(tmp_path: Path, database: Path) -> Call:
+    """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
+    shutil.copy(database, tmp_path / "mlflow.db")
+    return Call(tmp_path)

@@ -147,7 +147,8 @@ def test_where_no_class_is_the_null_nothing_passes_for_it(runs: Path, composed: 
 
 @pytest.mark.usefixtures("sketched")
 def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose) -> None:
-    finding = report(composed("report", f"runs={runs}", "eps_levels=0.5", "resamples=50"))
+    config = composed("report", f"runs={runs}", "eps_levels=0.5", "resamples=50")
+    finding = report(config)
     samples = pd.concat([read_samples(path) for path in sorted(runs.glob("*/sweep/samples.parquet"))])
     table = curves(samples, resamples=50)
     at = (table["attack"] == "worst") & (table["metric"] == "accuracy") & (table["domain"] == "float")
@@ -160,8 +161,9 @@ def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose
         assert metrics[str(defense)]["clean"] == pytest.approx(clean.estimate, abs=1e-4)
         assert metrics[str(defense)]["robust_float_0.5"] == pytest.approx(robust.estimate, abs=1e-4)
         assert metrics[str(defense)]["alarms"] == 0
-        curve = rows.sort_values("eps_levels").set_index("eps_levels")["estimate"]
-        assert metrics[str(defense)]["area"] == pytest.approx(np.trapezoid(curve, curve.index) / 2, abs=1e-4)
+        curve = rows[rows["eps_levels"] <= config.area_levels].sort_values("eps_levels")
+        area = np.trapezoid(curve["estimate"], curve["eps_levels"]) / curve["eps_levels"].max()
+        assert metrics[str(defense)]["area"] == pytest.approx(area, abs=1e-4)
     compared = pd.read_csv(runs / "report" / "comparisons.csv")
     estimate, low, high = 100 * compared.loc[compared["eps_levels"] == 0.5, ["estimate", "low", "high"]].to_numpy()[0]
     interval = f"{estimate:.1f} points [{low:.1f}, {high:.1f}] at 1/2 level"

@@ -1,6 +1,10 @@
 """Small things to test with: photographs, a task, detectors, settings that make the entry points quick."""
 
 import hashlib
+import os
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +14,14 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from advforensics.cli import config_dir
 from advforensics.cutting import Cutter
@@ -22,6 +30,7 @@ from advforensics.detectors.detector import Detector
 from advforensics.detectors.trunk import Trunk
 from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.tasks.manipulation import Manipulation, Operation, resample
+from advforensics.tracking.experiment import PARENT_RUN
 
 Compose = Callable[..., DictConfig]  # from a command and overrides to its config
 
@@ -54,6 +63,13 @@ DEFENSES = sorted(path.stem for path in (config_dir() / "defense").glob("*.yaml"
 
 
 ENSEMBLE = ("fmn", "apgd_ce", "apgd_t", "apgd_thorough", "square")  # attacks of ensemble=standard
+
+
+def config(command: str, *overrides: str) -> DictConfig:
+    """Return the composed config of a command."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        composed: DictConfig = compose(command, list(overrides))
+        return composed
 
 
 def only(*attacks: str) -> list[str]:
@@ -153,3 +169,86 @@ def brightness(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return three logits that depend on how bright pictures are: a detector that is only a function."""
     mean = images.mean(axis=(1, 2, 3))
     return np.stack([mean, 0.9 - mean, 0.1 + 0 * mean], axis=1).astype(np.float32) * 20
+
+
+class Sharpness(nn.Module):
+    """A few numbers say how sharp a picture is, and a linear map what that means: learnt within a dozen steps.
+
+    Args:
+        num_classes: Logits.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(N, num_classes)``."""
+        differences = [images.diff(n=order, dim=3).square().mean(dim=(1, 2, 3)) for order in (1, 2, 3)]
+        logits: Tensor = self.head(torch.stack(differences, dim=1).add(1e-4).log() + 4)
+        return logits
+
+
+def learn_then_unlearn(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """Return a schedule that goes uphill in the last third of the steps: of three epochs, the last is the worst."""
+    return LambdaLR(optimizer, lambda step: 1.0 if step < 2 * total_steps / 3 else -20.0)
+
+
+LEARNT = (  # a training that learns in two epochs and is ruined in the third, judged by an attack that draws nothing
+    "detector=module",
+    "detector.model.network._target_=toys.Sharpness",
+    "defense.module.optimizer.lr=0.04",
+    "defense.module.scheduler._target_=toys.learn_then_unlearn",
+    "~defense.module.scheduler.max_lr",
+    "averaging.avg_fn.decay=0.95",
+    "+attack@selection.robust_validation.attack=fgsm",
+    *(f"~selection.robust_validation.attack.{name}" for name in ("steps", "fresh", "loss")),
+    "selection.robust_validation.eps_levels=1",
+    "defense.monitor=keep_epoch",
+    "defense.guard={_target_: toys.RawWeights}",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=3",
+    "batch_size=3",
+)
+
+
+class RawWeights(pl.Callback):
+    """Writes the detector's weights into the current folder after each epoch, as the steps have left them."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write them."""
+        assert isinstance(module.detector, nn.Module)
+        torch.save(module.detector.state_dict(), f"raw-{trainer.current_epoch + 1}.pt")
+
+
+class Outage(pl.Callback):
+    """Fails after the first epoch in the first of several processes alone, as where a server cannot be reached."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Fail."""
+        if trainer.is_global_zero:
+            raise ConnectionError("no server")
+
+
+class Call:
+    """Runs ``advforensics`` with the arguments it is called with, in a process of its own.
+
+    Args:
+        folder: Where.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._script = Path(sysconfig.get_path("scripts")) / "advforensics"
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name != PARENT_RUN}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in (*sys.path, str(Path(__file__).parent)) if path)
+        command = [sys.executable, str(self._script), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def left(self) -> set[str]:
+        """Return what the calls have left in the folder."""
+        return {path.name for path in self.folder.iterdir()} - {"mlflow.db"}

@@ -5,12 +5,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hydra
 import joblib
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
 COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
@@ -51,6 +54,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
     warnings.filterwarnings("ignore", message=".*has been deprecated in v3.0.0.*")  # how Hydra's sweeper asks Optuna
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training knows its own state
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")  # torch's, of a filter for one channel
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 
@@ -59,10 +63,30 @@ def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
 
     def run(cfg: DictConfig) -> list[float] | None:
         entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
-        # Advice and advertisements; Lightning sets its own level when it is imported.
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        result = entry(cfg)
+        for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        with _repeatable(command, cfg) if command == "train" else nullcontext():
+            result = entry(cfg)
         # What a sweeper may choose by: never the test split.
         return [result[score] for score in OBJECTIVES if score in result] if command == "train" else None
 
     return run
+
+
+@contextmanager
+def _repeatable(command: str, cfg: DictConfig) -> Iterator[None]:
+    """Let Lightning repeat this job in other processes (``strategy=ddp``), which it starts by ``sys.argv``.
+
+    Hydra has no use for the command there, and a multirun stands there with all its jobs. So for the time of a job
+    ``sys.argv`` names the command and a file with the job's config as it was composed.
+    """
+    hydra_config, told = HydraConfig.get(), sys.argv[1:]
+    with read_write(hydra_config):
+        hydra_config.run.dir = hydra_config.runtime.output_dir  # where they run, for a job of a multirun too
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "job.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        sys.argv[1:] = [command, f"--config-path={folder}", "--config-name=job", "hydra/job_logging=none"]
+        try:
+            yield
+        finally:
+            sys.argv[1:] = told
