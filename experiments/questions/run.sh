@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Three questions, three defences, one training each or SEEDS: experiments/questions/run.sh CIFAKE CAMERAS OUT [SEEDS]
-# Writes results.csv and figures here. CIFAKE has folders real/ and fake/, CAMERAS camera originals. Killed, it goes on where it was.
+# Four questions, three defences, one training each or SEEDS: experiments/questions/run.sh CIFAKE CAMERAS OUT [SEEDS] [QUESTION...]
+# Writes the rows of these questions in results.csv, and their figures, here; of all four if none is named. CIFAKE has folders
+# real/ and fake/, CAMERAS camera originals. Killed, it goes on where it was.
 set -euo pipefail
 cifake=$1 cameras=$2 out=$3 seeds=${4:-1}
+questions=("${@:5}")
+[ ${#questions[@]} -gt 0 ] || questions=(camera recapture generated real_cameras)
 
 prepare() { [ -d "$out/$1/patches" ] || advforensics prepare store="$out/$1/patches" "${@:2}"; }
 
@@ -20,28 +23,33 @@ judge() { # question, epochs, images of a sweep, pictures of one (0: none), over
   advforensics report runs="$out/$question/runs" folder="$out/$question/report"
 }
 
-prepare camera experiment=camera
-judge camera 8 256 60
-prepare recapture experiment=recapture
-judge recapture 8 256 60
-prepare generated experiment=generated source.folder="$cifake" 'source.layout.answers={fake: generated}' \
-  patches.size=32 patches.per_photograph=1
-judge generated 40 256 0 batch_size=32
-prepare real_cameras experiment=camera source=exif source.folder="$cameras" patches.per_photograph=96 \
-  patches.min_photographs=1
-seeds=1 # five test scenes conclude nothing, however often
-judge real_cameras 8 128 0
+ask() { # question
+  case $1 in
+    camera | recapture)
+      prepare "$1" experiment="$1"
+      judge "$1" 8 256 60 ;;
+    generated)
+      prepare generated experiment=generated source.folder="$cifake" 'source.layout.answers={fake: generated}' \
+        patches.size=32 patches.per_photograph=1
+      judge generated 40 256 0 batch_size=32 ;;
+    real_cameras)
+      prepare real_cameras experiment=camera source=exif source.folder="$cameras" patches.per_photograph=96 \
+        patches.min_photographs=1
+      seeds=1 judge real_cameras 8 128 0 ;; # five test scenes conclude nothing, however often
+  esac
+}
 
-# What every attack together leaves right, of patches and of whole pictures.
 here=$(dirname "$0")
-echo "question,unit,$(head -1 "$out/camera/report/curves.csv")" > "$here/results.csv"
-for question in camera recapture generated real_cameras; do
+for question in "${questions[@]}"; do
+  ask "$question"
+  # What every attack together leaves right, of patches and of whole pictures.
+  sed -i "/^$question,/d" "$here/results.csv"
   for unit in curves pictures; do
     table=$out/$question/report/$unit.csv
     if [ -f "$table" ]; then sed -n "/,worst,any,[^,]*,accuracy,/s/^/$question,$unit,/p" "$table" >> "$here/results.csv"; fi
   done
   if [ "$question" != real_cameras ]; then cp "$out/$question/report/figures/robustness-linf-float.png" "$here/$question.png"; fi
-done
-for question in camera recapture; do # what is simulated is nobody's
-  for figure in classes spectra; do cp "$out/$question/patches/figures/$figure.png" "$here/$question-$figure.png"; done
+  case $question in camera | recapture) # what is simulated is nobody's
+    for figure in classes spectra; do cp "$out/$question/patches/figures/$figure.png" "$here/$question-$figure.png"; done ;;
+  esac
 done
