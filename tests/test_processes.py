@@ -47,10 +47,10 @@ def test_two_processes_train_and_record_what_one_does(call: Call, composed: Comp
     alone = call.folder / "alone"
     # Nothing is normalised over a batch, so they are one but for rounding, which SGD does not magnify as Adam does.
     assert_alike(together, alone, tolerance=1e-4)
-    courses = [
-        pd.read_csv(folder / "training.csv").drop(columns=["seconds", "waiting"]) for folder in (together, alone)
-    ]
-    pd.testing.assert_frame_equal(*courses, rtol=1e-4)
+    # The attack of robust validation begins at other random places, so that it costs more or less.
+    costs = ["seconds", "waiting", "forward_images", "backward_images"]
+    one, other = (pd.read_csv(folder / "training.csv").drop(columns=costs) for folder in (together, alone))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-4)
 
 
 def test_a_job_that_fails_in_one_process_ends_in_all_and_the_next_one_trains(

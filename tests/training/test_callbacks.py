@@ -285,15 +285,21 @@ def test_several_processes_find_what_one_does(store: Path) -> None:
         assert {validated(store, processes, best)["keep_epoch"] for processes in (1, 2, 3)} == {kept}
 
 
-def test_the_course_tells_seconds_and_the_share_of_them_that_was_waited(
+def test_the_course_tells_seconds_the_share_of_them_that_was_waited_and_images_of_all_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    others = torch.tensor([70, 30])  # forward and backward images of an epoch in the other processes
     trainer: Any = SimpleNamespace(
-        is_global_zero=True, current_epoch=0, max_epochs=2, callback_metrics={"val_loss": torch.tensor(0.5)}
+        is_global_zero=True,
+        current_epoch=0,
+        max_epochs=2,
+        callback_metrics={"val_loss": torch.tensor(0.5)},
+        strategy=SimpleNamespace(reduce=lambda mine, reduce_op: {"sum": mine + others}[reduce_op]),
     )
-    module: Any = SimpleNamespace(detector=nn.Identity(), log_dict=lambda *args, **options: None)
+    detector = nn.Linear(4, 3)
+    module: Any = SimpleNamespace(detector=detector, device=torch.device("cpu"), log_dict=lambda *args, **options: None)
     state = Course(tmp_path / "training.csv").state_dict()
     for pause in (100.0, 1000.0):  # before each of two processes that do an epoch each
         course = Course(tmp_path / "training.csv")
@@ -306,6 +312,9 @@ def test_the_course_tells_seconds_and_the_share_of_them_that_was_waited(
             course.on_train_batch_start(trainer, module, None, 0)
             clock[0] += stepped
             course.on_train_batch_end(trainer, module, None, None, 0)
+        detector(torch.rand(5, 4)).sum().backward()
+        with torch.no_grad():
+            detector(torch.rand(2, 4))
         clock[0] += 5  # validation
         course.on_train_epoch_end(trainer, module)
         state = course.state_dict()
@@ -313,6 +322,8 @@ def test_the_course_tells_seconds_and_the_share_of_them_that_was_waited(
     told = pd.read_csv(tmp_path / "training.csv")
     assert told["seconds"].tolist() == [25, 50]
     assert told["waiting"].tolist() == [0.15, 0.15]
+    assert told["forward_images"].tolist() == [77, 154]
+    assert told["backward_images"].tolist() == [35, 70]
     assert told["val_loss"].tolist() == [0.5, 0.5]
 
 

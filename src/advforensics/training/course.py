@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -18,8 +19,9 @@ class Course(Callback):
     """Writes one row of ``training.csv`` per epoch, and tells the log. Put it last: it tells what the others log.
 
     Beside the metrics stand, counted from the beginning of the training and without what was lost to interruptions:
-    ``seconds``; ``forward_images`` and ``backward_images``, which went through the detector (a double backward counts
-    twice), whatever for; and ``waiting``, the share of the time of an epoch's steps that was spent waiting for data.
+    ``seconds``; ``forward_images`` and ``backward_images``, which went through the detector in all processes (a double
+    backward counts twice), whatever for; and ``waiting``, the share of the time of an epoch's steps that was spent
+    waiting for data.
 
     Args:
         path: The file; an older one is continued when training is.
@@ -28,6 +30,7 @@ class Course(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cost = {"seconds": 0.0, "forward_images": 0.0, "backward_images": 0.0}
+        self._images = [0, 0]  # forward and backward in this process, since the last epoch
         self._hook: RemovableHandle | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -42,10 +45,10 @@ class Course(Callback):
         """Begin to count."""
 
         def came_back(gradient: Tensor) -> None:
-            self.cost["backward_images"] += len(gradient) * trainer.world_size
+            self._images[1] += len(gradient)
 
         def went_forward(network: nn.Module, inputs: Any, logits: Tensor) -> None:
-            self.cost["forward_images"] += len(logits) * trainer.world_size
+            self._images[0] += len(logits)
             if logits.requires_grad:
                 logits.register_hook(came_back)
 
@@ -81,6 +84,10 @@ class Course(Callback):
         now = time.perf_counter()
         self.cost["seconds"] += now - self._since
         self._since = now
+        images = trainer.strategy.reduce(torch.tensor(self._images, device=module.device), reduce_op="sum")
+        self._images = [0, 0]
+        self.cost["forward_images"] += float(images[0])
+        self.cost["backward_images"] += float(images[1])
         waiting = self._waited / (self._waited + self._stepped)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         spent = {"waiting": waiting, **self.cost}
