@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments.trainings import compare
 
 STRONG = ["defense.module.eps_levels=0.9", "defense.module.weight=0.6"]
-SWEEP = ["eps_levels=[0,0.25,0.5,1,2]", "images=256", "ensemble.norms=[linf]", "~ensemble.domains.eightbit"]
+SWEEP = ["eps_levels=[0,0.25,0.5,1,2]", "images=256", "ensemble.norms=[linf]"]
 DEFENSES = {
     "baseline": ["defense=baseline"],
     "gradient_regularized": ["defense=gradient_regularized"],
