@@ -27,7 +27,7 @@ from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
 from advforensics.data import PatchData, PatchDataset
 from advforensics.train import train
-from advforensics.training.robust_validation import right
+from advforensics.training.robust_validation import survival
 
 HERE = Path(__file__).parent
 EPS_LEVELS = 0.75
@@ -68,13 +68,13 @@ def by_hand(cfg: DictConfig) -> pd.DataFrame:
             schedule.step()
             average.update_parameters(detector)
         average.eval()
-        _, standing = right(average.module, *judges, instantiate(robust.attack), robust.eps_levels * LEVEL)
+        survived = survival(average.module, *judges, instantiate(robust.attack), robust.eps_levels * LEVEL)
         average.train()
         rows.append(
             {
                 "epoch": epoch + 1,
                 "seconds": time.perf_counter() - start,
-                "val_robust_accuracy": standing / len(judges[1]),
+                "val_robust_accuracy": float((survived == 1).float().mean()),
             }
         )
     return pd.DataFrame(rows)
