@@ -14,7 +14,7 @@ judge() { # question, epochs, images of a sweep, pictures of one (0: none), over
   for seed in $(seq "$seeds"); do for defense in baseline adversarial_fusion gradient_regularized; do
     local run=$out/$question/runs/$defense-$seed
     [ -f "$run/checkpoint.pt" ] || advforensics train store="$store" defense=$defense detector=deep \
-      trainer.precision=bf16-mixed trainer.max_epochs="$epochs" seed="$seed" folder="$run" "${@:5}"
+      trainer.max_epochs="$epochs" seed="$seed" folder="$run" "${@:5}"
     [ -f "$run/sweep/metrics.json" ] || advforensics sweep checkpoint="$run/checkpoint.pt" store="$store" \
       images="$images" 'eps_levels=[0,0.25,0.5,1,2]' ensemble=quick
     [ "$pictures" = 0 ] || [ -f "$run/pictures/metrics.json" ] || advforensics sweep checkpoint="$run/checkpoint.pt" \
