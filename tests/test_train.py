@@ -1,6 +1,7 @@
 """``train(cfg)``: the same seed gives the same bits, what was interrupted goes on, and everything is on record."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from advforensics.cli import OBJECTIVES
 from advforensics.data import PatchStore
 from advforensics.defenses.baseline import Baseline
 from advforensics.tracking import Run
+from advforensics.tracking.experiment import exit_by
 from advforensics.train import train
+from advforensics.training import EpochSeed
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
@@ -147,6 +150,16 @@ def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
     assert metrics["train_backward_images"] == whole["train_backward_images"]
     assert {path.name for path in Path("one").iterdir()} == FILES
     assert [run.info.status for run in runs()] == ["FAILED", "FINISHED", "FINISHED"]
+
+
+@pytest.mark.usefixtures("unlogged")
+def test_a_run_alone_answers_to_sigterm(training: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = []
+    monkeypatch.setattr(
+        EpochSeed, "on_train_epoch_start", lambda *given: answers.append(signal.getsignal(signal.SIGTERM))
+    )
+    train(training("one"))
+    assert answers == [exit_by, exit_by]
 
 
 @pytest.mark.usefixtures("unlogged")

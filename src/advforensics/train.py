@@ -110,7 +110,7 @@ def _fitted(
     )
     with _processes(trainer):
         with compiled(detector) if cfg.compile else nullcontext():
-            last = unfinished / "state" / "last.ckpt"
+            last = unfinished / "state" / "last.ckpt"  # the same for all: no process steps before all have joined
             trainer.fit(module, data, ckpt_path=last if last.exists() else None)
         best = torch.load(unfinished / "state" / "best.ckpt", weights_only=False)
         module.load_state_dict(best["state_dict"])
@@ -123,8 +123,10 @@ def _processes(trainer: pl.Trainer) -> Iterator[None]:
     """Let the processes that Lightning starts for a training end with it.
 
     Lightning leaves it to the end of this process. The others would wait for one that has failed, and the next training
-    of a multirun would take the marks in the environment, and the old connection, for its own.
+    of a multirun would take the marks in the environment, and the old connection, for its own. Its answer to SIGTERM
+    waits for processes that may be waiting for this one; that of a run is to leave by an exception.
     """
+    trainer._signal_connector.register_signal_handlers = _leave_signals  # type: ignore[method-assign]
     before = set(os.environ)
     ended = False
     try:
@@ -143,6 +145,10 @@ def _processes(trainer: pl.Trainer) -> Iterator[None]:
             process.wait()
         for name in os.environ.keys() - before:
             del os.environ[name]
+
+
+def _leave_signals() -> None:
+    """Handle none: Lightning's handlers stay out."""
 
 
 def _callbacks(cfg: DictConfig, unfinished: Path) -> list[Callback]:
