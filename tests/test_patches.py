@@ -388,5 +388,5 @@ def test_too_few_scenes_of_a_class_tell_how_many_are_enough_and_so_many_are(tmp_
     with pytest.raises(ValueError, match=r"too few usable photographs: 4 of class b .* 6 scenes of a class are enough"):
         build(Odd(picture(5).pixels, answer=["a", "a", "b"]), given_task(), CUTTER, tmp_path / "store", "")
     source = Odd(picture(5).pixels, answer=["a", "b"])
-    facts = build(source, given_task(), CUTTER, tmp_path / "store", "")
+    facts = build(source, given_task(), CUTTER, tmp_path / "enough", "")
     assert sum(facts["photographs"].values()) == 13
