@@ -8,6 +8,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates o
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from toys import CUTTER, Call, Compose, Textures, config, tiny_detector, toy_task
 
 from advforensics.detectors.detector import Detector
@@ -55,3 +56,18 @@ def call(tmp_path: Path, database: Path) -> Call:
     """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
     shutil.copy(database, tmp_path / "mlflow.db")
     return Call(tmp_path)
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save empty figures: drawing them takes longer than all the rest of a small sweep or report."""
+
+    def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+        png.touch()
+        svg.write_text("<svg></svg>")
+        return png, svg
+
+    for command in ("prepare", "report", "sweep", "transfer"):
+        monkeypatch.setattr(f"advforensics.{command}.save", save)

@@ -27,6 +27,7 @@ def photographs(folder: Path, number: int) -> list[str]:
     return ["source=photos", f"source.folder={folder}"]
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections(
     composed: Compose, tmp_path: Path
 ) -> None:
@@ -56,12 +57,14 @@ def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path)
     assert sum(facts[0]["patches"].values()) == 12 * 2 * len(store.classes)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_question_can_be_binary_and_in_colour(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = prepare(composed("prepare", *folder, *SMALL, "store=one", "task.binary=true", "patches.colour=rgb"))
     assert (len(facts["classes"]), facts["shape"]) == (2, [3, 32, 32])
 
 
+@pytest.mark.usefixtures("sketched")
 def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     rows = [f"{index:02d}.png\tCC0 {index % 2}" for index in range(11)]
@@ -76,12 +79,14 @@ def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Pat
     assert "licence" not in Path("one/audit.json").read_text()
 
 
+@pytest.mark.usefixtures("sketched")
 def test_simulated_photographs_become_a_store(composed: Compose) -> None:
     simulated = ("source=simulator", "source.scenes.number=8", "source.scenes.height=128", "source.scenes.width=128")
     facts = prepare(composed("prepare", *simulated, *SMALL, "store=simulated"))
     assert sum(facts["photographs"].values()) == 8
 
 
+@pytest.mark.usefixtures("sketched")
 def test_icl_gives_its_classes_away_by_format_until_they_are_harmonised(composed: Compose, tmp_path: Path) -> None:
     for index in range(20):
         single = f"SingleCaptureImages/D40/DS-05-{index:04d}-S%D40.JPG"
@@ -98,6 +103,7 @@ def test_icl_gives_its_classes_away_by_format_until_they_are_harmonised(composed
     assert json.loads(Path("harmonised/audit.json").read_text())["warnings"] == []
 
 
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize("source", ["simulator", "cameras", "recaptures"])
 def test_photographs_can_be_the_scenes_of_whatever_is_simulated(composed: Compose, tmp_path: Path, source: str) -> None:
     folder = tmp_path / "photos"
@@ -135,6 +141,7 @@ def forensynths(folder: Path, splits: tuple[str, ...], each: int) -> list[str]:
     return ["experiment=generated", "source=forensynths", f"source.folder={folder}"]
 
 
+@pytest.mark.usefixtures("sketched")
 def test_pictures_for_validation_of_a_data_set_validate_and_do_nothing_else(composed: Compose, tmp_path: Path) -> None:
     facts = prepare(composed("prepare", *forensynths(tmp_path / "data", SPLITS, 6), *SMALL, "store=one"))
     assert facts["photographs"] == {"train": 12, "val": 12, "test": 12}

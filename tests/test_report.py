@@ -55,17 +55,6 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-@pytest.fixture
-def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save empty figures: drawing them takes longer than all the rest."""
-
-    def save(figure: Figure, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.svg").write_text("<svg></svg>")
-
-    monkeypatch.setattr("advforensics.report.save", save)
-
-
 def links(page: str) -> list[str]:
     """Return everything that a page would load or lead to."""
     return re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)

@@ -59,6 +59,7 @@ def spent(folder: str = "one/sweep") -> pd.DataFrame:
     return pd.read_csv(Path(folder) / "costs.csv").drop(columns="seconds")
 
 
+@pytest.mark.usefixtures("sketched")
 def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
     sweeping: Compose, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +78,7 @@ def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
     assert max(sizes) == 5
 
 
+@pytest.mark.usefixtures("sketched")
 def test_files_of_an_earlier_sweep_go_and_those_of_one_that_goes_on_stay(
     sweeping: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,7 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
     assert audit.read_text() == (store / "audit.json").read_text()
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose, store: Path) -> None:
     opened = PatchStore(store)
     manifest = opened.manifest("test")
@@ -153,6 +156,7 @@ def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose,
         sweep(sweeping("patches_per_picture=1000", *only("fgsm")))
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_run_has_curves_over_epsilon(sweeping: Compose) -> None:
     metrics = sweep(sweeping())
     sweep(sweeping("seed=1", *only("fgsm")))
@@ -220,6 +224,7 @@ def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(
     assert Path("one/sweep/gallery.png").read_bytes() == picture
 
 
+@pytest.mark.usefixtures("sketched")
 def test_other_settings_do_not_go_on_with_it(sweeping: Compose, worked: list[str]) -> None:
     with pytest.raises(PowerError):
         sweep(sweeping("seed=1", *only("fgsm", "pgd")))
@@ -291,6 +296,7 @@ def test_two_attacks_of_one_name_are_refused(sweeping: Compose) -> None:
         sweep(sweeping(*only("fgsm"), "+attack@ensemble.attacks.again=fgsm"))
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_black_box_is_swept_with_what_is_left(sweeping: Compose, caplog: pytest.LogCaptureFixture) -> None:
     left = [override for override in only("fgsm") if override != "~ensemble.attacks.square"]
     box = ["target=callable", "target.function._target_=toys.brightness", "folder=out"]

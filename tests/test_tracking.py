@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from advforensics.figures.files import save
 from advforensics.tracking import Tracking, commit, provenance, store_digest
 from advforensics.tracking.experiment import PARENT_RUN
 
@@ -148,7 +149,7 @@ def test_files_have_their_folders(tracking: Tracking, tmp_path: Path) -> None:
     table = tmp_path / "samples.csv"
     pd.DataFrame({"correct": [True]}).to_csv(table)
     with tracking.run("files", CONFIG) as run:
-        run.figure(Figure(), "curve")
+        run.figure(save(Figure(), tmp_path, "curve"))
         run.table(table)
     assert artifacts(run.id, "figures") == {"figures/curve.png", "figures/curve.svg"}
     assert artifacts(run.id, "tables") == {"tables/samples.csv"}

@@ -85,6 +85,7 @@ def test_every_surrogate_radius_and_batch_draws_for_itself(trying: Compose, monk
     assert len(set(drawn)) == len(drawn) == 3 * 2 * 2  # two detectors and the control, radii, batches
 
 
+@pytest.mark.usefixtures("sketched")
 def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:
     transfer(trying())
     rows = pd.read_parquet("out/transfer.parquet")
@@ -99,6 +100,7 @@ def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:
     assert (whole[whole["eps_levels"] < 1]["linf_levels"] == 0).all()
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_run_has_curves_and_tables(trying: Compose) -> None:
     table = transfer(trying())
     client = mlflow.MlflowClient()
@@ -112,6 +114,7 @@ def test_the_run_has_curves_and_tables(trying: Compose) -> None:
     assert tables == {"tables/transfer.parquet", "tables/transfer.csv", "tables/alarms.csv"}
 
 
+@pytest.mark.usefixtures("sketched")
 def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
     trying: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,8 +111,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
             with counted(trained.detector) as cost:
                 examples = draw(trained, targets, attack, cfg.gallery, batch_size)
             costs.append(_spent(cost, "gallery", attack.norm, "8bit", cfg.gallery.eps_levels))
-            save(examples, folder, "gallery")
-            run.figure(examples, "gallery")
+            run.figure(save(examples, folder, "gallery"))
         spent = pd.concat(costs, ignore_index=True)
         spent = spent.groupby(["norm", "domain", "attack", "eps_levels"], as_index=False, sort=False).sum()
         spent.to_csv(folder / "costs.csv", index=False)
@@ -218,7 +217,6 @@ def _record(run: Run, folder: Path, samples: pd.DataFrame, table: pd.DataFrame, 
     fallen = felled(samples)
     for norm, domain in fallen[["norm", "domain"]].drop_duplicates().itertuples(index=False):
         figure = cascade(fallen, table["defense"].iloc[0], norm, domain)
-        save(figure, folder, f"attacks-{norm}-{domain}")
-        run.figure(figure, f"attacks-{norm}-{domain}")
+        run.figure(save(figure, folder, f"attacks-{norm}-{domain}"))
     for file in ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv"):
         run.table(folder / file)

@@ -115,9 +115,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
         ]
         for eps_levels, pairs in robust.groupby("eps_levels"):
-            name, drawn = f"transfer-{eps_levels:g}", transfer_matrix(pairs)
-            save(drawn, folder / "figures", name)
-            run.figure(drawn, name)
+            run.figure(save(transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
     shutil.rmtree(unfinished)
     if alarm.fired:
         log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)

@@ -207,6 +207,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason:
 
 
 @QUIET
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import mlflow
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Metric, Param
@@ -74,10 +73,10 @@ class Run:
         for step, value in sorted(steps.items()):
             self.metrics({name: value}, step)
 
-    def figure(self, figure: Figure, name: str) -> None:
-        """Keep a figure as ``figures/<name>.png``, which the dashboard shows, and ``figures/<name>.svg``."""
-        for suffix in ("png", "svg"):
-            self._client.log_figure(self.id, figure, f"figures/{name}.{suffix}")
+    def figure(self, paths: Iterable[Path]) -> None:
+        """Keep a figure's files under ``figures/``: the dashboard shows PNG."""
+        for path in paths:
+            self._client.log_artifact(self.id, str(path), "figures")
 
     def table(self, path: Path) -> None:
         """Keep a table's file, for example ``samples.parquet``, under ``tables/``."""
