@@ -1,27 +1,34 @@
-"""What tests share: one thread, a tiny patch store, a tiny detector, configs that record into a folder of the test."""
+"""What tests share: one thread, a tiny patch store, a tiny detector, configs that record into a folder of the test.
+
+The process that hands out tests imports this file too, before any other begins: so fixtures import what they need.
+"""
+
+from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from matplotlib.figure import Figure
-from toys import CUTTER, Call, Compose, Textures, config, tiny_detector, toy_task
 
-from advforensics.detectors.detector import Detector
-from advforensics.patches import build
-from advforensics.tracking import Tracking
-from advforensics.tracking.experiment import PARENT_RUN
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from toys import Call, Compose
 
-torch.set_num_threads(1)
+    from advforensics.detectors.detector import Detector
+
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run beside each other
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it looks for updates over the network at import
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a patch store of 12 photographs with 3 classes of 32x32 patches; tests only read it."""
+    from toys import CUTTER, Textures, toy_task
+
+    from advforensics.patches import build
+
     folder = tmp_path_factory.mktemp("store") / "patches"
     build(Textures(12), toy_task(), CUTTER, folder, "")
     return folder
@@ -30,12 +37,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def detector() -> Detector:
     """Return a detector of three classes, in training mode, its batch statistics moved off their start."""
+    from toys import tiny_detector
+
     return tiny_detector()
 
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite file with MLflow's tables, whose making takes more than a second."""
+    from advforensics.tracking import Tracking
+
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     Tracking(f"sqlite:///{path}", "Default").connect()
     return path
@@ -44,6 +55,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
     """Return a function from a command and overrides to its config; what is recorded stays in ``tmp_path``."""
+    from toys import config
+
+    from advforensics.tracking.experiment import PARENT_RUN
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PARENT_RUN, raising=False)
     shutil.copy(database, "mlflow.db")
@@ -54,6 +69,8 @@ def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def call(tmp_path: Path, database: Path) -> Call:
     """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
+    from toys import Call
+
     shutil.copy(database, tmp_path / "mlflow.db")
     return Call(tmp_path)
 

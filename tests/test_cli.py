@@ -1,5 +1,7 @@
 """The command line in a process of its own: usage, errors before any work, and a multirun."""
 
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,12 @@ from toys import TINY_TRAINING, Call
 from advforensics.cli import COMMANDS, config_dir
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
+
+
+def test_it_is_installed() -> None:
+    script = Path(sysconfig.get_path("scripts")) / "advforensics"
+    said = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("usage: advforensics COMMAND")
 
 
 @pytest.mark.parametrize(("arguments", "status"), [([], 2), (["nonsense"], 2), (["--help"], 0)])

@@ -1,7 +1,6 @@
 """``sweep(cfg)``: one table of the attacked test patches, the same each time, gone on with after an interruption."""
 
 import json
-import multiprocessing
 import random
 import shutil
 import time
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
-from toys import TINY_DETECTOR, Compose, only, toy_task
+from toys import PROCESSES, TINY_DETECTOR, Compose, only, toy_task
 
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
 from advforensics.cost import counted
@@ -238,11 +237,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(sweeping: Compose) -> 
     undisturbed = table()
     shutil.rmtree("one/sweep")
     rng = random.Random(0)
-    processes = multiprocessing.get_context("forkserver")  # a server imports everything once, for all of them
-    processes.set_forkserver_preload(["advforensics.sweep"])
     kills = 0
     while not Path("one/sweep/metrics.json").exists():
-        running = processes.Process(target=sweep, args=(sweeping(),))
+        running = PROCESSES.Process(target=sweep, args=(sweeping(),))
         running.start()
         begun = time.monotonic()
         while running.is_alive() and not list(Path("one").glob("sweep/unfinished/*/*.pt")) and kills < 3:

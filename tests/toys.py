@@ -1,12 +1,15 @@
 """Small things to test with: photographs, a task, detectors, settings that make the entry points quick."""
 
+import atexit
+import copy
 import hashlib
+import multiprocessing
 import os
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from advforensics.cli import config_dir
+from advforensics.cli import config_dir, main
 from advforensics.cutting import Cutter
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.detectors.detector import Detector
@@ -131,6 +134,11 @@ def toy_task(**options: Any) -> Manipulation:
 
 def tiny_detector(channels: int = 1, classes: int = 3, seed: int = 0) -> Detector:
     """Return a small detector in training mode whose batch statistics have moved off their start."""
+    return copy.deepcopy(_tiny_detector(channels, classes, seed))
+
+
+@cache
+def _tiny_detector(channels: int, classes: int, seed: int) -> Detector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = Detector(
@@ -232,6 +240,35 @@ class Outage(pl.Callback):
             raise ConnectionError("no server")
 
 
+PROCESSES = multiprocessing.get_context("forkserver")  # a server imports everything once, for all that it forks
+PROCESSES.set_forkserver_preload(["pytest", "advforensics.sweep", "advforensics.train"])
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it has said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(arguments: Sequence[str], folder: Path) -> None:
+    """Run ``advforensics`` in a folder, as its script does, and write what it says into files there."""
+    os.chdir(folder)
+    for stream, name in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
+        stream.flush()
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
+    os.environ.pop(PARENT_RUN, None)
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in (*sys.path, str(Path(__file__).parent)) if path)
+    sys.argv = [str(Path(sysconfig.get_path("scripts")) / "advforensics"), *arguments]
+    sys.modules["__main__"].__spec__ = None  # Lightning starts its processes by the script, not by this module
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # a process that was forked leaves these out
+
+
 class Call:
     """Runs ``advforensics`` with the arguments it is called with, in a process of its own.
 
@@ -241,14 +278,15 @@ class Call:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._script = Path(sysconfig.get_path("scripts")) / "advforensics"
 
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if name != PARENT_RUN}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in (*sys.path, str(Path(__file__).parent)) if path)
-        command = [sys.executable, str(self._script), *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+    def __call__(self, *arguments: str) -> Result:
+        process = PROCESSES.Process(target=command, args=(arguments, self.folder))
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        stdout, stderr = (self.folder / name for name in ("stdout", "stderr"))
+        return Result(process.exitcode, stdout.read_text(), stderr.read_text())
 
     def left(self) -> set[str]:
         """Return what the calls have left in the folder."""
-        return {path.name for path in self.folder.iterdir()} - {"mlflow.db"}
+        return {path.name for path in self.folder.iterdir()} - {"mlflow.db", "stdout", "stderr"}

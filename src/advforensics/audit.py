@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from advforensics.robustness.intervals import Bootstrap
+from advforensics.robustness.intervals import Bootstrap, Replicates
 
 FOLDS = 5
 LEAST = 0.1  # of the way from chance to certainty: a leak that goes less far is not worth a warning
@@ -56,15 +56,24 @@ def audit(pictures: pd.DataFrame, classes: Sequence[str], alike: Sequence[tuple[
     told = {clue: [name for name in names if name in table] for clue, names in CLUES.items()}
     clues: dict[str, Any] = {}
     if scenes >= FOLDS:
+        answers, _ = pd.factorize(table["class"], sort=True)
+        groups = table["group"].to_numpy()
+        folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(answers, answers, groups))
+        bootstrap = Bootstrap(groups)
+
+        def score(names: Sequence[str], classifier: Any) -> dict[str, Any]:
+            said = cross_val_predict(classifier, _features(table, names), answers, cv=folds)
+            return _leak(bootstrap.balanced_accuracy(said == answers, answers), 1 / len(classes))
+
         for clue, names in told.items():
             if names:
                 tree = DecisionTreeClassifier(
                     max_leaf_nodes=8, min_samples_leaf=5, class_weight="balanced", random_state=0
                 )
-                clues[clue] = _score(table, names, tree, len(classes)) | {"told_by": _told_by(table, names)}
+                clues[clue] = score(names, tree) | {"told_by": _told_by(table, names)}
         every = [name for names in told.values() for name in names]
-        forest = RandomForestClassifier(100, min_samples_leaf=3, class_weight="balanced", random_state=0)
-        clues["all"] = _score(table, every, forest, len(classes))
+        forest = RandomForestClassifier(30, min_samples_leaf=3, class_weight="balanced", random_state=0)
+        clues["all"] = score(every, forest)
     pairs = _torn(table, alike)
     return {
         "chance": 1 / len(classes),
@@ -75,13 +84,9 @@ def audit(pictures: pd.DataFrame, classes: Sequence[str], alike: Sequence[tuple[
     }
 
 
-def _score(table: pd.DataFrame, names: Sequence[str], classifier: Any, classes: int) -> dict[str, Any]:
-    """Return how well a classifier tells classes by some columns, cross-validated over scenes."""
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    answers = table["class"].to_numpy()
-    said = cross_val_predict(classifier, _features(table, names), answers, groups=table["group"], cv=folds)
-    scores = Bootstrap(table["group"].to_numpy()).balanced_accuracy(said == answers, answers)
-    interval, chance = scores.interval(), 1 / classes
+def _leak(scores: Replicates, chance: float) -> dict[str, Any]:
+    """Return how well a classifier tells classes, and whether that is a leak."""
+    interval = scores.interval()
     surely = float(np.nanquantile(scores.scores[1:], 1 - CERTAIN))
     return {
         "balanced_accuracy": round(interval.estimate, 4),

@@ -1,6 +1,5 @@
 """What was worked out is kept, and a sweep that is killed loses at most the batch it was at."""
 
-import multiprocessing
 import random
 import shutil
 import time
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from toys import PROCESSES
 
 from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
@@ -109,13 +109,10 @@ def test_killed_at_random_moments_a_sweep_ends_the_same_and_repeats_only_the_bat
     started = time.monotonic()
     sweep_into(calm)
     duration = time.monotonic() - started
-    # A server that has imported everything forks a process for each try: quick, and apart from this process' threads.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "advforensics.robustness.engine"])
     begun, rng = killed / "journal" / "begun.txt", random.Random(0)
     in_flight: list[str] = []
     while not (killed / "rows.parquet").exists():
-        process = context.Process(target=sweep_into, args=(killed,))
+        process = PROCESSES.Process(target=sweep_into, args=(killed,))
         process.start()
         while process.is_alive() and not killed.exists():
             time.sleep(0.001)

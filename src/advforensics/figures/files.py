@@ -18,5 +18,6 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with mpl.rc_context(style.PAPER | {"svg.hashsalt": name}):
         figure.savefig(png, dpi=150, metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out by now, which takes as long as drawing it
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg
