@@ -20,7 +20,7 @@ run: $(INSTALLED)
 	@python -m advforensics.pipeline --say
 
 test: $(INSTALLED)
-	@pytest -n 2
+	@pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	@ruff check .

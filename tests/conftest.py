@@ -5,6 +5,8 @@ The process that hands out tests imports this file too, before any other begins:
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
     from matplotlib.figure import Figure
     from toys import Call, Compose
 
@@ -20,6 +24,16 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run beside each other
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it looks for updates over the network at import
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with tests that start processes: they take longest, and none is to be left alone with them at the end."""
+    items.sort(key=lambda item: "processes" not in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the million objects of all that was imported out of garbage collection."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +80,21 @@ def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return config
 
 
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Return what starts processes: a server has imported everything, once, and forks them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "advforensics.sweep", "advforensics.train"])
+    return context
+
+
 @pytest.fixture
-def call(tmp_path: Path, database: Path) -> Call:
+def call(tmp_path: Path, database: Path, processes: ForkServerContext) -> Call:
     """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
     from toys import Call
 
     shutil.copy(database, tmp_path / "mlflow.db")
-    return Call(tmp_path)
+    return Call(tmp_path, processes)
 
 
 @pytest.fixture
@@ -88,3 +110,9 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for command in ("prepare", "report", "sweep", "transfer"):
         monkeypatch.setattr(f"advforensics.{command}.save", save)
+
+
+@pytest.fixture
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for no leak in what files tell: that takes longer than all the rest of a small store."""
+    monkeypatch.setattr("advforensics.audit.FOLDS", 10**6)

@@ -27,7 +27,7 @@ def photographs(folder: Path, number: int) -> list[str]:
     return ["source=photos", f"source.folder={folder}"]
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unscored")
 def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections(
     composed: Compose, tmp_path: Path
 ) -> None:
@@ -48,6 +48,7 @@ def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections
     assert 0 < sum(facts["photographs"].values()) <= len(used)  # many of them show the same
 
 
+@pytest.mark.usefixtures("sketched")
 def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = [prepare(composed("prepare", *folder, *SMALL, f"store={name}")) for name in ("one", "two")]
@@ -57,14 +58,14 @@ def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path)
     assert sum(facts[0]["patches"].values()) == 12 * 2 * len(store.classes)
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unscored")
 def test_the_question_can_be_binary_and_in_colour(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = prepare(composed("prepare", *folder, *SMALL, "store=one", "task.binary=true", "patches.colour=rgb"))
     assert (len(facts["classes"]), facts["shape"]) == (2, [3, 32, 32])
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unscored")
 def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     rows = [f"{index:02d}.png\tCC0 {index % 2}" for index in range(11)]
@@ -79,7 +80,6 @@ def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Pat
     assert "licence" not in Path("one/audit.json").read_text()
 
 
-@pytest.mark.usefixtures("sketched")
 def test_simulated_photographs_become_a_store(composed: Compose) -> None:
     simulated = ("source=simulator", "source.scenes.number=8", "source.scenes.height=128", "source.scenes.width=128")
     facts = prepare(composed("prepare", *simulated, *SMALL, "store=simulated"))
@@ -103,7 +103,7 @@ def test_icl_gives_its_classes_away_by_format_until_they_are_harmonised(composed
     assert json.loads(Path("harmonised/audit.json").read_text())["warnings"] == []
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unscored")
 @pytest.mark.parametrize("source", ["simulator", "cameras", "recaptures"])
 def test_photographs_can_be_the_scenes_of_whatever_is_simulated(composed: Compose, tmp_path: Path, source: str) -> None:
     folder = tmp_path / "photos"
@@ -141,7 +141,7 @@ def forensynths(folder: Path, splits: tuple[str, ...], each: int) -> list[str]:
     return ["experiment=generated", "source=forensynths", f"source.folder={folder}"]
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unscored")
 def test_pictures_for_validation_of_a_data_set_validate_and_do_nothing_else(composed: Compose, tmp_path: Path) -> None:
     facts = prepare(composed("prepare", *forensynths(tmp_path / "data", SPLITS, 6), *SMALL, "store=one"))
     assert facts["photographs"] == {"train": 12, "val": 12, "test": 12}

@@ -48,10 +48,17 @@ def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12, sw
     )
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made_up_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made_up")
     for defense in ("baseline", "gradient_regularized"):
-        made_up_run(tmp_path / "runs" / f"{defense}-1", defense, 1)
+        made_up_run(folder / f"{defense}-1", defense, 1)
+    return folder
+
+
+@pytest.fixture
+def runs(made_up_runs: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made_up_runs, tmp_path / "runs")
     return tmp_path / "runs"
 
 

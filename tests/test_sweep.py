@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
-from toys import PROCESSES, TINY_DETECTOR, Compose, only, toy_task
+from toys import TINY_DETECTOR, Compose, only, toy_task
 
 from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
 from advforensics.cost import counted
@@ -232,14 +233,14 @@ def test_other_settings_do_not_go_on_with_it(sweeping: Compose, worked: list[str
     assert not list(Path("one/sweep").glob("unfinished*"))
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_table(sweeping: Compose) -> None:
+def test_killed_at_any_moment_it_ends_with_the_same_table(sweeping: Compose, processes: ForkServerContext) -> None:
     sweep(sweeping())
     undisturbed = table()
     shutil.rmtree("one/sweep")
     rng = random.Random(0)
     kills = 0
     while not Path("one/sweep/metrics.json").exists():
-        running = PROCESSES.Process(target=sweep, args=(sweeping(),))
+        running = processes.Process(target=sweep, args=(sweeping(),))
         running.start()
         begun = time.monotonic()
         while running.is_alive() and not list(Path("one").glob("sweep/unfinished/*/*.pt")) and kills < 3:

@@ -64,7 +64,7 @@ def runs() -> list[Any]:
 @pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize("defense", [name for name in DEFENSES if name not in RESUMED])
 def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> None:
-    chosen = [f"defense={defense}", *MISSING.get(defense, [])]
+    chosen = [f"defense={defense}", "trainer.max_epochs=1", *MISSING.get(defense, [])]
     scores = [train(training(folder, *chosen)) for folder in ("one", "two")]
     assert same(weights("one"), weights("two"))
     assert scores[0]["test_accuracy"] == scores[1]["test_accuracy"]
@@ -81,7 +81,7 @@ def test_defenses_and_seeds_make_different_detectors(training: Compose) -> None:
         ("penalised", "defense=gradient_regularized", strong),
         ("fused", "defense=adversarial_fusion", strong),
     ]:
-        train(training(folder, *overrides))
+        train(training(folder, "trainer.max_epochs=1", *overrides))
     found = [weights(folder) for folder in ("plain", "other", "penalised", "fused")]
     assert not any(same(one, other) for index, one in enumerate(found) for other in found[:index])
 

@@ -3,13 +3,13 @@
 import atexit
 import copy
 import hashlib
-import multiprocessing
 import os
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import DictConfig
@@ -34,6 +35,9 @@ from advforensics.detectors.trunk import Trunk
 from advforensics.sources.base import Picture, Rejection, Source
 from advforensics.tasks.manipulation import Manipulation, Operation, resample
 from advforensics.tracking.experiment import PARENT_RUN
+from advforensics.training import OverfittingGuard
+
+yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]  # the same for Hydra, and several times as fast
 
 Compose = Callable[..., DictConfig]  # from a command and overrides to its config
 
@@ -70,6 +74,11 @@ ENSEMBLE = ("fmn", "apgd_ce", "apgd_t", "apgd_thorough", "square")  # attacks of
 
 def config(command: str, *overrides: str) -> DictConfig:
     """Return the composed config of a command."""
+    return copy.deepcopy(_config(command, overrides))
+
+
+@cache
+def _config(command: str, overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         composed: DictConfig = compose(command, list(overrides))
         return composed
@@ -231,17 +240,13 @@ class RawWeights(pl.Callback):
         torch.save(module.detector.state_dict(), f"raw-{trainer.current_epoch + 1}.pt")
 
 
-class Outage(pl.Callback):
+class Outage(OverfittingGuard):
     """Fails after the first epoch in the first of several processes alone, as where a server cannot be reached."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Fail."""
         if trainer.is_global_zero:
             raise ConnectionError("no server")
-
-
-PROCESSES = multiprocessing.get_context("forkserver")  # a server imports everything once, for all that it forks
-PROCESSES.set_forkserver_preload(["pytest", "advforensics.sweep", "advforensics.train"])
 
 
 @dataclass(frozen=True)
@@ -274,13 +279,14 @@ class Call:
 
     Args:
         folder: Where.
+        processes: What starts it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, processes: ForkServerContext) -> None:
+        self.folder, self.processes = folder, processes
 
     def __call__(self, *arguments: str) -> Result:
-        process = PROCESSES.Process(target=command, args=(arguments, self.folder))
+        process = self.processes.Process(target=command, args=(arguments, self.folder))
         process.start()
         process.join()
         assert process.exitcode is not None

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from test_configs import MISSING
 from torch import Tensor, nn
-from toys import DEFENSES, random_images
+from toys import DEFENSES, config, random_images
 
 from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
@@ -39,17 +38,13 @@ class Network(nn.Module):
         return logits
 
 
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config: DictConfig = compose("train", ["folder=.", *overrides])
-    return config
-
-
 @pytest.fixture(scope="module")
 def defenses() -> dict[str, Any]:
     """Return how each defence is built, and those with a penalty also with the exact one."""
-    configs = {name: composed(f"defense={name}", *MISSING.get(name, [])).defense.module for name in DEFENSES}
-    every: dict[str, Any] = {name: OmegaConf.to_container(config, resolve=True) for name, config in configs.items()}
+    every: dict[str, Any] = {}
+    for name in DEFENSES:
+        module = config("train", "folder=.", f"defense={name}", *MISSING.get(name, [])).defense.module
+        every[name] = OmegaConf.to_container(module, resolve=True)
     exactly = {f"{name}, exact": {**every[name], "penalty": "exact"} for name in every if "penalty" in every[name]}
     return {**every, **exactly}
 
@@ -58,11 +53,11 @@ def defenses() -> dict[str, Any]:
 def build(request: pytest.FixtureRequest) -> Callable[[], nn.Module]:
     """Return a function that builds a shipped detector, the same each time."""
     network = [f"detector.model.network._target_={__name__}.Network"] if request.param == "module" else []
-    config = composed(f"detector={request.param}", *network)
+    composed = config("train", "folder=.", f"detector={request.param}", *network)
 
     def built() -> nn.Module:
         torch.manual_seed(0)
-        return build_detector(config, ("a", "b", "c"), (1, 32, 32))
+        return build_detector(composed, ("a", "b", "c"), (1, 32, 32))
 
     return built
 
@@ -71,8 +66,8 @@ def test_every_defence_takes_a_step(
     build: Callable[[], nn.Module], defenses: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
-    for name, config in defenses.items():
-        module = instantiate(config, detector=build(), classes=3)
+    for name, settings in defenses.items():
+        module = instantiate(settings, detector=build(), classes=3)
         with BFLOAT16:
             loss = module.training_loss(random_images(2), LABELS)
         loss.backward()

@@ -3,10 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from torch import nn
-from toys import random_images, tiny_detector
+from toys import config, random_images, tiny_detector
 
 from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
@@ -21,17 +19,11 @@ CONFIGS = sorted(  # somebody's network is in test_module.py
 )
 
 
-def composed(name: str) -> DictConfig:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config: DictConfig = compose("train", [f"detector={name}", "folder=."])
-    assert config.detector.name == name
-    return config
-
-
 def shipped(name: str, channels: int = 1) -> Detector:
-    config = composed(name)
+    built = config("train", f"detector={name}", "folder=.")
+    assert built.detector.name == name
     torch.manual_seed(0)
-    detector = build_detector(config, ("one", "two", "three"), (channels, 32, 32))
+    detector = build_detector(built, ("one", "two", "three"), (channels, 32, 32))
     assert isinstance(detector, Detector)
     return detector
 
@@ -110,9 +102,9 @@ def test_the_first_layer_centres_the_range_of_a_picture() -> None:
 
 
 def test_the_activation_can_be_chosen() -> None:
-    config = composed(CONFIGS[0].stem)
-    config.detector.model.trunk.activation._target_ = "torch.nn.ReLU"
-    kinds = {type(module) for module in build_detector(config, ("one", "two"), (1, 32, 32)).modules()}
+    rectified = config("train", f"detector={CONFIGS[0].stem}", "folder=.")
+    rectified.detector.model.trunk.activation._target_ = "torch.nn.ReLU"
+    kinds = {type(module) for module in build_detector(rectified, ("one", "two"), (1, 32, 32)).modules()}
     assert nn.ReLU in kinds
     assert nn.SiLU not in kinds
 

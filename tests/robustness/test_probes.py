@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
-from broken import BROKEN, Altered, penalised_step, pictures, trained
+from broken import BROKEN, Altered, overfitted, penalised_step, pictures, trained
 from torch import Tensor, nn
 
 from advforensics.cost import counted
@@ -64,7 +64,7 @@ def test_a_detector_that_a_penalty_made_collapse_is_caught() -> None:
 
 
 def test_a_detector_that_overfitted_to_fgsm_is_caught() -> None:
-    detector = BROKEN["fgsm_overfitted"].make(*pictures(384, 2, 0), 0)
+    detector = overfitted(*pictures(384, 2, 0), seed=1, eps_levels=32.0)
     assert "fgsm_overfitted" in fired(probe(detector, *pictures(64, 2, 1)))
 
 

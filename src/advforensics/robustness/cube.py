@@ -96,16 +96,16 @@ def _cube(rows: pd.DataFrame, defense: str) -> Cube:
     label = first["label"].to_numpy(np.int64)
     predicted, score = matrix("predicted").astype(np.int64), matrix("score")
     pristine = predicted == 0
-    worst_cells, worst_predicted, worst_pristine, worst_score = [], [], [], []
+    worst, worst_predicted, worst_pristine, worst_score = [], [], [], []
     cascades = cells[cells["knowledge"] != TOOLS]
     for _, of_epsilon in cascades.groupby(["norm", "domain", "eps_levels"], observed=True):
         tried = of_epsilon.index.to_numpy()
-        worst_cells.append(of_epsilon.iloc[:1].assign(attack=WORST, knowledge="any"))
+        worst.append(tried[0])
         wrong_if_any = (predicted[tried] == label).argmin(axis=0)
         worst_predicted.append(predicted[tried, :][wrong_if_any, np.arange(units)])
         worst_pristine.append(pristine[tried].any(axis=0))
         worst_score.append(np.where(label == 0, score[tried].max(axis=0), score[tried].min(axis=0)))
-    cells = pd.concat([cells, *worst_cells], ignore_index=True)
+    cells = pd.concat([cells, cells.iloc[worst].assign(attack=WORST, knowledge="any")], ignore_index=True)
     predicted, score = np.vstack([predicted, *worst_predicted]), np.vstack([score, *worst_score])
     return Cube(
         cells=cells,
@@ -129,12 +129,14 @@ def _sorted(rows: pd.DataFrame, defense: str) -> tuple[pd.DataFrame, int]:
     rows = rows.assign(cell=rows.groupby(CELL, observed=True).ngroup(), unit=run * len(names) + sample)
     rows = rows.sort_values(["cell", "unit"])
     units = len(seeds) * len(names)
-    for _, cell in rows.groupby("cell"):
-        if len(cell) != units or not cell["unit"].is_unique:
-            raise ValueError(
-                f"Defense {defense}, {_name(cell.iloc[0])}: {len(cell)} rows, but one is needed for each of "
-                f"{len(names)} samples and {len(seeds)} training seeds. Sweep all attacks and seeds over one test set."
-            )
+    number = rows.groupby("cell").size()
+    twice = rows.loc[rows.duplicated(["cell", "unit"]), "cell"]
+    if wrong := sorted({*number.index[number != units], *twice}):
+        cell = rows[rows["cell"] == wrong[0]]
+        raise ValueError(
+            f"Defense {defense}, {_name(cell.iloc[0])}: {len(cell)} rows, but one is needed for each of "
+            f"{len(names)} samples and {len(seeds)} training seeds. Sweep all attacks and seeds over one test set."
+        )
     if (rows["label"].to_numpy().reshape(-1, units) != rows["label"].to_numpy()[:units]).any():
         raise ValueError(f"Defense {defense}: labels of one sample differ. Sweep all attacks and seeds over one store.")
     return rows, units

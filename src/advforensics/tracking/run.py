@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import infer_signature
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
@@ -37,8 +37,7 @@ class Run:
 
     def tags(self, **tags: str) -> None:
         """Set tags, replacing those of the same name."""
-        for name, value in tags.items():
-            self._client.set_tag(self.id, name, value)
+        self._client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def params(self, config: DictConfig) -> None:
         """Set a composed config as flat params, ``defense.weight``; a value keeps the 6000 characters MLflow allows."""
@@ -70,8 +69,8 @@ class Run:
         steps = {round(1000 * eps_levels): value for eps_levels, value in points.items()}
         if len(steps) < len(points):
             raise ValueError(f"curve {name}: epsilons {sorted(points)} must differ by 0.001 levels or more")
-        for step, value in sorted(steps.items()):
-            self.metrics({name: value}, step)
+        now = time.time_ns() // 1_000_000
+        self._client.log_batch(self.id, [Metric(name, float(steps[step]), now, step) for step in sorted(steps)])
 
     def figure(self, paths: Iterable[Path]) -> None:
         """Keep a figure's files under ``figures/``: the dashboard shows PNG."""
