@@ -57,11 +57,12 @@ def detector() -> Detector:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite file with MLflow's tables, whose making takes more than a second."""
+def database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return an SQLite file with MLflow's tables, whose making takes seconds: one for all that run tests."""
     from advforensics.tracking import Tracking
 
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder if worker_id == "master" else folder.parent) / "empty.db"
     Tracking(f"sqlite:///{path}", "Default").connect()
     return path
 
@@ -116,3 +117,9 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
 def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for no leak in what files tell: that takes longer than all the rest of a small store."""
     monkeypatch.setattr("advforensics.audit.FOLDS", 10**6)
+
+
+@pytest.fixture
+def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack as a sweep is told and no more: attacks for the alarms take as long again."""
+    monkeypatch.setattr("advforensics.robustness.probes.attack_alarms", lambda *given: [])

@@ -123,7 +123,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     return of
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unprobed", "unscored")
 def test_a_sweep_over_another_store_in_the_same_folder_begins_afresh(
     composed: Compose, stores: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

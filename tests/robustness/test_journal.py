@@ -79,7 +79,7 @@ def sweep_into(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     detector = nn.Sequential(nn.Conv2d(1, 8, 5, stride=2), nn.SiLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 3)).eval()
-    images = torch.randint(256, (24, 1, 32, 32)) / 255
+    images = torch.randint(256, (16, 1, 32, 32)) / 255
     with torch.no_grad():
         labels = detector(images).argmax(dim=1)
     labels[::6] = (labels[::6] + 1) % 3

@@ -54,7 +54,7 @@ def told_by_clean_answers(case: Case) -> set[str]:
 @pytest.mark.parametrize("name", WRAPPED)
 def test_a_broken_detector_is_caught_by_an_alarm_that_fits(name: str, honest: Case) -> None:
     broken = BROKEN[name].wrap(deepcopy(honest.detector))
-    assert fired(probe(broken, honest.images[:12], honest.labels[:12])) & BROKEN[name].alarms
+    assert fired(probe(broken, honest.images[:8], honest.labels[:8])) & BROKEN[name].alarms
 
 
 def test_a_detector_that_a_penalty_made_collapse_is_caught() -> None:
