@@ -130,6 +130,7 @@ def test_a_planted_leak_is_named_with_its_size_and_what_tells_it(
     assert found["clues"]["all"]["leak"]
 
 
+@pytest.mark.usefixtures("unscored")
 @pytest.mark.parametrize("save", [with_copies, with_bursts])
 def test_pictures_that_look_alike_are_kept_together_harmonised_or_not(tmp_path: Path, save: Save) -> None:
     for harmonise in (False, True):
@@ -172,6 +173,19 @@ def test_a_clue_that_tells_scenes_and_not_classes_is_no_leak() -> None:
     assert not found["clues"]["all"]["leak"]
     assert found["warnings"] == []
     assert max(score["balanced_accuracy"] for score in found["clues"].values()) < 0.6
+
+
+def test_more_pictures_of_the_same_scenes_make_nothing_surer() -> None:
+    scene = np.arange(60)
+    bright = scene % 2 + np.random.default_rng(0).normal(0, 1, 60)
+    table = pd.DataFrame({"group": [f"{number:x}" for number in scene], "class": np.array(CLASSES)[scene % 2]})
+    table = table.assign(split="train", brightness=bright)
+    widths = []
+    for times in (1, 6):
+        rows = pd.concat([table] * times, ignore_index=True)
+        score = audit(rows.assign(picture=rows.index.astype(str)), CLASSES, [])["clues"]["brightness"]
+        widths.append(score["high"] - score["low"])
+    assert 0.15 < widths[0] < 1.5 * widths[1]
 
 
 def test_too_few_scenes_are_said_to_be_too_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

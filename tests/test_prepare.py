@@ -80,6 +80,7 @@ def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Pat
     assert "licence" not in Path("one/audit.json").read_text()
 
 
+@pytest.mark.usefixtures("sketched", "unscored")
 def test_simulated_photographs_become_a_store(composed: Compose) -> None:
     simulated = ("source=simulator", "source.scenes.number=8", "source.scenes.height=128", "source.scenes.width=128")
     facts = prepare(composed("prepare", *simulated, *SMALL, "store=simulated"))

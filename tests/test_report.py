@@ -294,7 +294,7 @@ def test_without_sweeps_there_is_no_report(composed: Compose, tmp_path: Path) ->
         report(composed("report", f"runs={tmp_path}"))
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "unprobed")
 @QUIET
 def test_from_training_to_the_page(composed: Compose, store: Path) -> None:
     defenses = DEFENSES[::3]

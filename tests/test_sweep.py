@@ -102,6 +102,7 @@ def test_files_of_an_earlier_sweep_go_and_those_of_one_that_goes_on_stay(
     assert found == [[], ["0-1.png"], []]
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, store: Path) -> None:
     metrics = sweep(sweeping())
     rows = table()

@@ -75,13 +75,14 @@ def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> N
 @pytest.mark.usefixtures("unlogged")
 def test_defenses_and_seeds_make_different_detectors(training: Compose) -> None:
     strong = "defense.module.weight=0.9"
+    few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=2")
     for folder, *overrides in [
         ("plain", "defense=baseline"),
         ("other", "defense=baseline", "seed=2"),
         ("penalised", "defense=gradient_regularized", strong),
         ("fused", "defense=adversarial_fusion", strong),
     ]:
-        train(training(folder, "trainer.max_epochs=1", *overrides))
+        train(training(folder, *few, *overrides))
     found = [weights(folder) for folder in ("plain", "other", "penalised", "fused")]
     assert not any(same(one, other) for index, one in enumerate(found) for other in found[:index])
 

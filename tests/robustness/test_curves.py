@@ -217,6 +217,14 @@ def test_attacks_must_have_the_same_samples(samples: pd.DataFrame) -> None:
         curves(lacking)
 
 
+def test_a_sample_that_is_there_twice_stands_for_no_other(samples: pd.DataFrame) -> None:
+    first, second = samples.index[(samples["attack"] == "fgsm") & (samples["eps_levels"] == 1)][:2]
+    twice = samples.copy()
+    twice.loc[second] = twice.loc[first]
+    with pytest.raises(ValueError, match=r"attack fgsm, eps_levels 1\.0: 144 rows.*72 samples and 2 training seeds"):
+        curves(twice)
+
+
 def test_tables_of_several_detectors_or_contradicting_themselves_are_refused(samples: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="mixes detectors"):
         curves(samples.assign(detector=np.where(samples["seed"] == 1, "srm", "plain")))

@@ -71,7 +71,7 @@ def sweep(
     detector: nn.Module,
     chosen: Targets,
     eps_levels: Sequence[float] = EPS_LEVELS,
-    batch_size: int = 16,
+    batch_size: int = 30,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return the rows of each attack by itself, in both domains."""

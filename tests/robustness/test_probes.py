@@ -52,7 +52,11 @@ def told_by_clean_answers(case: Case) -> set[str]:
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_a_broken_detector_is_caught_by_an_alarm_that_fits(name: str, honest: Case) -> None:
+def test_a_broken_detector_is_caught_by_an_alarm_that_fits(
+    name: str, honest: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for steps, few in (("STEPS", 5), ("LONGER", 15)):  # are enough, and a third of the time
+        monkeypatch.setattr(f"advforensics.robustness.masking.{steps}", few)
     broken = BROKEN[name].wrap(deepcopy(honest.detector))
     assert fired(probe(broken, honest.images[:8], honest.labels[:8])) & BROKEN[name].alarms
 
