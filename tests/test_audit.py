@@ -142,7 +142,7 @@ def test_pictures_that_look_alike_are_kept_together_harmonised_or_not(tmp_path: 
         assert one["group"].unique().map(len).max() == one["split"].unique().map(len).max() == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(5))
 def test_clean_data_leaks_nothing(tmp_path: Path, seed: int) -> None:
     found = audited(tmp_path, honest, seed=10 + seed)
     assert found["warnings"] == found["alike"] == []

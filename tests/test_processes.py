@@ -26,6 +26,24 @@ def runs(folder: Path) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
 
 
+def test_two_processes_train_alike_with_statistics_of_their_own_and_say_nothing_odd(
+    call: Call, composed: Compose, store: Path
+) -> None:
+    told = (f"store={store}", *TINY_TRAINING, "batch_size=10")
+    result = call("train", *told, "trainer.devices=2", "+trainer.strategy=ddp")
+    assert (result.returncode, result.stderr) == (0, "")
+    (run,) = runs(call.folder)
+    assert run.info.status == "FINISHED"
+    (together,) = call.folder.glob("outputs/*/*")
+    assert {path.name for path in together.iterdir()} == {*FILES, ".hydra", "cli.log"}
+    train(composed("train", "folder=alone", *told))
+    one, other = (
+        load_checkpoint(folder / "checkpoint.pt").detector.state_dict() for folder in (together, Path("alone"))
+    )
+    # Each normalises its half of a batch by statistics of its own: weights agree about as well as those do.
+    torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
+
+
 def test_they_train_and_record_what_one_does_and_where_one_fails_all_end_and_the_next_job_trains(
     call: Call, composed: Compose, store: Path
 ) -> None:

@@ -21,7 +21,7 @@ from advforensics.robustness.engine import Engine
 from advforensics.robustness.journal import Journal, Outcome
 
 OUTCOME: Outcome = {"pictures": torch.arange(4.0), "seconds": 0.5, "forward": 3}
-KILLS = 6
+KILLS = 10
 
 
 def never() -> Outcome:
