@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from advforensics.detectors.detector import Detector
 
+gc.disable()  # until all is imported
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run beside each other
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it looks for updates over the network at import
 
@@ -34,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leave the million objects of all that was imported out of garbage collection."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

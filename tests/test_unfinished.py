@@ -142,6 +142,7 @@ def test_a_sweep_over_another_store_in_the_same_folder_begins_afresh(
     assert (rows["linf_levels"] <= rows["eps_levels"] + 1e-3).all()
 
 
+@pytest.mark.usefixtures("unscored")
 def test_a_training_on_another_store_in_the_same_folder_begins_afresh(
     composed: Compose, stores: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
