@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a patch store of 12 photographs with 3 classes of 32x32 patches; tests only read it."""
     from toys import CUTTER, Textures, toy_task
 
-    from advforensics.patches import build
+    from advforensics.store.building import build
 
     folder = tmp_path_factory.mktemp("store") / "patches"
     build(Textures(12), toy_task(), CUTTER, folder, "")
@@ -61,7 +61,7 @@ def detector() -> Detector:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Return an SQLite file with MLflow's tables, whose making takes seconds: one for all that run tests."""
-    from advforensics.tracking import Tracking
+    from advforensics.tracking.experiment import Tracking
 
     folder = tmp_path_factory.getbasetemp()
     path = (folder if worker_id == "master" else folder.parent) / "empty.db"
@@ -118,10 +118,10 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for no leak in what files tell: that takes longer than all the rest of a small store."""
-    monkeypatch.setattr("advforensics.audit.FOLDS", 10**6)
+    monkeypatch.setattr("advforensics.store.leak_audit.FOLDS", 10**6)
 
 
 @pytest.fixture
 def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack as a sweep is told and no more: attacks for the alarms take as long again."""
-    monkeypatch.setattr("advforensics.robustness.probes.attack_alarms", lambda *given: [])
+    monkeypatch.setattr("advforensics.alarms.probes.attack_alarms", lambda *given: [])

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from toys import TINY_DETECTOR, Compose, toy_task
 
+from advforensics.certificates.certified_radii import LINEAR, certify_smoothing
 from advforensics.certify import certify
-from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
-from advforensics.data import PatchStore
-from advforensics.robustness.certificate import LINEAR, certify_smoothing
-from advforensics.sweep import select
+from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.evaluation.images import select_images
+from advforensics.store.reading import PatchStore
 
 OPTIONS = ("images=10", "batch_size=4", "smoothing.samples=20", "smoothing.selection=5")
 
@@ -39,7 +39,7 @@ def test_every_picture_gets_a_certificate_of_each_kind(certifying: Compose, stor
     table = certify(certifying())
     pd.testing.assert_frame_equal(pd.read_csv("one/certificate/certificate.csv"), table)
     trained = load_checkpoint("one/checkpoint.pt")
-    chosen = select(PatchStore(store), trained, "test", 10)
+    chosen = select_images(PatchStore(store), trained, "test", 10)
     kinds = table[["norm", "method"]].drop_duplicates().to_records(index=False).tolist()
     assert kinds == [("linf", LINEAR), ("l2", LINEAR), ("l2", "smoothing, sigma 0.5")]
     for _, part in table.groupby(["norm", "method"]):

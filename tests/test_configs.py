@@ -11,13 +11,13 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from toys import ATTACKS, DEFENSES, TINY_DETECTOR, Compose, tiny_detector
 
-from advforensics.attacks.gateway import Attack
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.cli import COMMANDS, config_dir
-from advforensics.cutting import Cutter
 from advforensics.defenses.baseline import Baseline
 from advforensics.sources.base import Source
+from advforensics.store.cutting import Cutter
 from advforensics.tasks.base import Task
-from advforensics.tracking import Tracking
+from advforensics.tracking.experiment import Tracking
 
 # What must be given, by command and by option of a group.
 REQUIRED = {
@@ -117,7 +117,7 @@ def test_every_defense_is_built_around_a_detector(name: str, composed: Compose) 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_is_built(name: str, composed: Compose) -> None:
     attack = instantiate(option(composed, "attack", name).gallery.attack)
-    assert isinstance(attack, Attack)
+    assert isinstance(attack, TorchAttack)
     assert (attack.name, attack.norm) == (name, "l2" if name.endswith("l2") else "linf")
 
 

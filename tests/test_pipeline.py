@@ -40,9 +40,9 @@ def test_another_question_is_prepared_as_it_is_told(experiment: str, composed: C
     assert found["name"] == experiment
     config = composed("prepare", *shlex.split(str(found["source"])))
     assert config.task.name == experiment
-    found = settings(str(tmp_path), f"experiment={experiment} source=folders 'source.layout.answers={{a: b}}'")
+    found = settings(str(tmp_path), f"experiment={experiment} source=folders 'source.layout.classes={{a: b}}'")
     config = composed("prepare", *shlex.split(str(found["source"])))
-    assert (config.source.folder, config.source.layout.answers) == (str(tmp_path), {"a": "b"})
+    assert (config.source.folder, config.source.layout.classes) == (str(tmp_path), {"a": "b"})
     assert config.patches.short_side is None
     assert found["name"] == f"{experiment}-{tmp_path.name}"
 

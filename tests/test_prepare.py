@@ -10,10 +10,10 @@ from odd_files import write_odd_files
 from PIL import Image
 from toys import Compose, contents, picture
 
-from advforensics.data import PatchStore
 from advforensics.prepare import prepare
 from advforensics.sources.base import Picture
-from advforensics.splitting import SPLITS
+from advforensics.store.reading import PatchStore
+from advforensics.store.splitting import SPLITS
 
 FEW = ("patches.per_photograph=2", "patches.min_photographs=1", "patches.val=0.3", "patches.test=0.3")
 SMALL = ("patches.size=32", *FEW)
@@ -54,7 +54,7 @@ def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path)
     facts = [prepare(composed("prepare", *folder, *SMALL, f"store={name}")) for name in ("one", "two")]
     assert contents(Path("one")) == contents(Path("two"))
     store = PatchStore("one")
-    assert store.facts == facts[0] == facts[1]
+    assert store.metadata == facts[0] == facts[1]
     assert sum(facts[0]["patches"].values()) == 12 * 2 * len(store.classes)
 
 

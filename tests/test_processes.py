@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Call, Compose
 
-from advforensics.checkpoint import load_checkpoint
+from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.train import train
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
@@ -15,7 +15,7 @@ import mlflow  # isort: skip  # after advforensics.tracking, which turns telemet
 pytestmark = QUIET
 TRANSFORMER = ("detector=transformer", "detector.model.trunk.width=16", "detector.model.trunk.depth=1")
 SGD = tuple(f"defense.module.optimizer.{told}" for told in ("_target_=torch.optim.SGD", "lr=0.1"))
-GUARDS = "toys.Outage,advforensics.training.OverfittingGuard"
+GUARDS = "toys.Outage,advforensics.training.overfitting.OverfittingGuard"
 FILES = {"checkpoint.pt", "metrics.json", "training.csv"}
 
 

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from tables import alarm_table, certificate_table, cost_table, sample_table
 from toys import QUIET, TINY_TRAINING, Compose, only
 
+from advforensics.alarms import alarm as alarms
+from advforensics.alarms.sample_table import sample_table_alarms
 from advforensics.report import report
-from advforensics.robustness import alarms
-from advforensics.robustness.curves import curves
-from advforensics.robustness.samples import read_samples, write_samples
+from advforensics.statistics.curves import curves
+from advforensics.statistics.sample_table import read_samples, write_samples
 from advforensics.sweep import sweep
 from advforensics.train import train
 
@@ -177,7 +178,7 @@ def test_a_collapsed_detector_is_called_so(runs: Path, composed: Compose) -> Non
     rows = read_samples(path)
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": 1}
     write_samples(path, rows.drop(columns=FACTS).assign(predicted=1, correct=rows["label"] == 1), facts, CLASSES, True)
-    alarms.write(path.with_name("alarms.csv"), alarms.from_samples(read_samples(path)))
+    alarms.write(path.with_name("alarms.csv"), sample_table_alarms(read_samples(path)))
     finding = report(composed("report", f"runs={runs}", "resamples=50"))
     assert "COLLAPSED: the most frequent answer goes to 100%" in finding
     assert finding.count("COLLAPSED") == 1

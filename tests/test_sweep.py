@@ -15,15 +15,16 @@ import torch
 from omegaconf import DictConfig
 from toys import TINY_DETECTOR, Compose, only, toy_task
 
-from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
-from advforensics.cost import counted
-from advforensics.data import PatchDataset, PatchStore
-from advforensics.robustness.cascade import Swept
-from advforensics.robustness.curves import curves
-from advforensics.robustness.engine import Engine
-from advforensics.robustness.journal import Journal, Outcome
-from advforensics.robustness.samples import read_samples
-from advforensics.sweep import select, sweep
+from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.detectors.cost import counted
+from advforensics.evaluation.cascade import CascadeResult
+from advforensics.evaluation.images import select_images
+from advforensics.evaluation.settings import SweepSettings
+from advforensics.persistence.journal import Journal, Outcome
+from advforensics.statistics.curves import curves
+from advforensics.statistics.sample_table import read_samples
+from advforensics.store.reading import PatchDataset, PatchStore
+from advforensics.sweep import sweep
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
@@ -84,16 +85,16 @@ def test_files_of_an_earlier_sweep_go_and_those_of_one_that_goes_on_stay(
 ) -> None:
     found: list[list[str]] = []
 
-    def killed(engine: Engine, ensemble: DictConfig, gradients: bool) -> Iterator[Swept]:
+    def killed(settings: SweepSettings, ensemble: DictConfig, gradients: bool) -> Iterator[CascadeResult]:
         """Note which files are there, write one, finish a batch and be killed."""
         files = Path(ensemble.domains.png.folder)
         found.append(sorted(path.name for path in files.glob("*")))
         files.mkdir(exist_ok=True)
-        (files / f"{engine.seed}-{len(found)}.png").touch()
-        engine.journal.get("batch", dict)
+        (files / f"{settings.seed}-{len(found)}.png").touch()
+        settings.journal.get("batch", dict)
         raise PowerError
 
-    monkeypatch.setattr("advforensics.sweep.cascades", killed)
+    monkeypatch.setattr("advforensics.sweep.run_ensemble", killed)
     Path("one/sweep/adversarial").mkdir(parents=True)
     Path("one/sweep/adversarial/stale.png").touch()
     for seed in (0, 0, 1):
@@ -114,7 +115,7 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
     assert chosen["group"].tolist() == manifest["group"].tolist()
     trained = load_checkpoint("one/checkpoint.pt")
     assert rows.attrs["classes"] == list(trained.classes)
-    assert all((rows[fact] == value).all() for fact, value in trained.facts().items())
+    assert all((rows[fact] == value).all() for fact, value in trained.provenance().items())
     standing = rows.groupby(["domain", "eps_levels", "sample_id"])["correct"].all().groupby(["domain", "eps_levels"])
     for row in standing.mean().reset_index().to_dict("records"):
         name = f"robust_accuracy/linf/{row['domain']}/{row['eps_levels']:g}"
@@ -134,7 +135,7 @@ def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose,
     together = int(manifest.groupby(["content", "class"]).size().min())
     assert together > 1
     trained = load_checkpoint("one/checkpoint.pt")
-    assert select(opened, trained, "test", 2, together).patches == together
+    assert select_images(opened, trained, "test", 2, together).patches == together
     sweep(sweeping(f"patches_per_picture={together}", *only("fgsm")))
     rows = table("one/pictures")
     clean = (
@@ -261,11 +262,11 @@ def test_few_images_are_spread_over_photographs_and_classes(sweeping: Compose, s
     opened, trained = PatchStore(store), load_checkpoint("one/checkpoint.pt")
     manifest = opened.manifest("test")
     kinds = manifest.groupby(["group", "label"]).ngroups
-    chosen = select(opened, trained, "test", kinds)
+    chosen = select_images(opened, trained, "test", kinds)
     assert len(set(zip(chosen.groups, chosen.labels.tolist(), strict=True))) == kinds == len(chosen.images)
-    assert set(select(opened, trained, "val", None).sample_ids) == set(opened.manifest("val")["patch_id"])
-    assert select(opened, trained, "test", kinds - 1).sample_ids == chosen.sample_ids[:-1]
-    assert len(select(opened, trained, "test", None).images) == len(manifest)
+    assert set(select_images(opened, trained, "val", None).sample_ids) == set(opened.manifest("val")["patch_id"])
+    assert select_images(opened, trained, "test", kinds - 1).sample_ids == chosen.sample_ids[:-1]
+    assert len(select_images(opened, trained, "test", None).images) == len(manifest)
     by_id = manifest.set_index("patch_id").loc[list(chosen.sample_ids)]
     assert by_id["label"].tolist() == chosen.labels.tolist()
 

@@ -14,14 +14,14 @@ from test_configs import EXPERIMENTS, MISSING
 from torch import Tensor
 from toys import DEFENSES, QUIET, TINY_TRAINING, Compose
 
-from advforensics.checkpoint import load_checkpoint
 from advforensics.cli import OBJECTIVES
-from advforensics.data import PatchStore
 from advforensics.defenses.baseline import Baseline
-from advforensics.tracking import Run
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.store.reading import PatchStore
 from advforensics.tracking.experiment import exit_by
+from advforensics.tracking.run import Run
 from advforensics.train import train
-from advforensics.training import EpochSeed
+from advforensics.training.seeding import EpochSeed
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> N
     scores = [train(training(folder, *chosen)) for folder in ("one", "two")]
     assert same(weights("one"), weights("two"))
     assert scores[0]["test_accuracy"] == scores[1]["test_accuracy"]
-    facts = load_checkpoint("one/checkpoint.pt").facts()
+    facts = load_checkpoint("one/checkpoint.pt").provenance()
     assert (facts["defense"], facts["detector"], facts["seed"]) == (defense, "constrained", 1)
 
 
@@ -95,9 +95,9 @@ def test_a_training_leaves_its_files_and_its_record(training: Compose, store: Pa
     assert course["epoch"].tolist() == [1, 2]
     assert course[["train_loss", "val_loss", "val_accuracy"]].notna().all(axis=None)
     opened = PatchStore(store)
-    batches = opened.facts["patches"]["train"] // 8
+    batches = opened.metadata["patches"]["train"] // 8
     assert metrics["train_backward_images"] == 2 * batches * 8
-    assert metrics["train_forward_images"] == 2 * (batches * 8 + opened.facts["patches"]["val"])
+    assert metrics["train_forward_images"] == 2 * (batches * 8 + opened.metadata["patches"]["val"])
     (run,) = runs()
     assert (run.info.status, run.info.run_name) == ("FINISHED", "toy-constrained-baseline-1")
     assert run.data.tags["checkpoint_sha256"] == load_checkpoint("one/checkpoint.pt").sha256

@@ -12,14 +12,15 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from toys import TINY_DETECTOR, Compose, toy_task
 
-from advforensics.attacks.gateway import Attack
-from advforensics.attacks.threat import Norm
-from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
-from advforensics.data import PatchStore
-from advforensics.robustness import alarms
-from advforensics.robustness.transferability import CONTROL
-from advforensics.sweep import select
-from advforensics.transfer import RandomSigns, transfer
+from advforensics.alarms import alarm as alarms
+from advforensics.attacks.gateway import TorchAttack
+from advforensics.attacks.random_signs import RandomSigns
+from advforensics.attacks.threat_model import Norm
+from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.evaluation.images import select_images
+from advforensics.statistics.transfer import CONTROL
+from advforensics.store.reading import PatchStore
+from advforensics.transfer import transfer
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
@@ -59,7 +60,7 @@ def test_every_pair_is_tried_and_all_is_written(trying: Compose, store: Path) ->
     assert [alarm.name for alarm in alarms.read(Path("out/alarms.csv"))] == ["transfer_stronger"]
     for name in NAMES:
         trained = load_checkpoint(f"runs/{name[-1]}/checkpoint.pt")
-        targets = select(PatchStore(store), trained, "test", 9)
+        targets = select_images(PatchStore(store), trained, "test", 9)
         with torch.no_grad():
             predicted = trained.detector(targets.images).argmax(dim=1).tolist()
         clean = rows[(rows["target"] == name) & (rows["eps_levels"] == 0)]
@@ -79,7 +80,7 @@ def test_every_surrogate_radius_and_batch_draws_for_itself(trying: Compose, monk
         drawn.append(torch.rand(()).item())
         return images + eps / 9
 
-    for kind in (Attack, RandomSigns):
+    for kind in (TorchAttack, RandomSigns):
         monkeypatch.setattr(kind, "__call__", noted)
     transfer(trying("batch_size=5"))
     assert len(set(drawn)) == len(drawn) == 3 * 2 * 2  # two detectors and the control, radii, batches
@@ -119,15 +120,15 @@ def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
     trying: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = transfer(trying("folder=whole"))
-    calls, healthy, failing = [], Attack.__call__, True
+    calls, healthy, failing = [], TorchAttack.__call__, True
 
-    def attack(self: Attack, detector: torch.nn.Module, *given: Any) -> torch.Tensor:
+    def attack(self: TorchAttack, detector: torch.nn.Module, *given: Any) -> torch.Tensor:
         calls.append(detector)
         if failing and len({id(detector) for detector in calls}) == 2:
             raise KeyError("power failure")
         return healthy(self, detector, *given)
 
-    monkeypatch.setattr(Attack, "__call__", attack)
+    monkeypatch.setattr(TorchAttack, "__call__", attack)
     with pytest.raises(KeyError):
         transfer(trying())
     assert not Path("out/transfer.parquet").exists()

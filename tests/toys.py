@@ -28,14 +28,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from advforensics.cli import config_dir, main
-from advforensics.cutting import Cutter
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.detectors.detector import Detector
 from advforensics.detectors.trunk import Trunk
 from advforensics.sources.base import Picture, Rejection, Source
+from advforensics.store.cutting import Cutter
 from advforensics.tasks.manipulation import Manipulation, Operation, resample
 from advforensics.tracking.experiment import PARENT_RUN
-from advforensics.training import OverfittingGuard
+from advforensics.training.overfitting import OverfittingGuard
 
 yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]  # the same for Hydra, and several times as fast
 
@@ -219,7 +219,7 @@ LEARNT = (  # a training that learns in two epochs and is ruined in the third, j
     "defense.module.optimizer.lr=0.04",
     "defense.module.scheduler._target_=toys.learn_then_unlearn",
     "~defense.module.scheduler.max_lr",
-    "averaging.avg_fn.decay=0.95",
+    "averaging.decay=0.95",
     "+attack@selection.robust_validation.attack=fgsm",
     *(f"~selection.robust_validation.attack.{name}" for name in ("steps", "fresh", "loss")),
     "selection.robust_validation.eps_levels=1",

@@ -12,30 +12,33 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
+from advforensics.alarms.alarm import Alarm
+from advforensics.alarms.probes import FATAL, probe
+from advforensics.alarms.sample_table import sample_table_alarms
 from advforensics.attacks.ascent import Ascent
-from advforensics.attacks.deliver import Float
-from advforensics.attacks.gateway import Attack
+from advforensics.attacks.domains import Float
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import margin
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchDataset, PatchStore, Targets
-from advforensics.robustness.alarms import Alarm, from_samples
-from advforensics.robustness.engine import Engine
-from advforensics.robustness.probes import FATAL, probe
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.evaluation.cascade import run_cascade
+from advforensics.evaluation.images import EvaluationSet
+from advforensics.evaluation.settings import SweepSettings
+from advforensics.store.reading import PatchDataset, PatchStore
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parents[1] / "tests" / "robustness"))  # the detectors are those of the tests
 from broken import BROKEN, HONEST, Make, pictures  # noqa: E402
 
 IMAGES = 128
-SQUARE = Attack("square", partial(torchattacks.Square, norm="Linf", n_queries=100), "linf", knowledge="black box")
+SQUARE = TorchAttack("square", partial(torchattacks.Square, norm="Linf", n_queries=100), "linf", knowledge="black box")
 Row = dict[str, object]
 
 
 def swept(detector: nn.Module, images: Tensor, labels: Tensor, groups: list[str]) -> pd.DataFrame:
     """Return the sample table of a small sweep: APGD on the margin, then Square, at 1 and 4 levels."""
-    targets = Targets(images, labels, [f"s{number}" for number in range(len(images))], groups)
-    engine = Engine(detector, targets, eps_levels=[1, 4], batch_size=32, seed=0)
-    rows = engine.run([Ascent("apgd", "linf", margin, 20), SQUARE], Float()).rows
+    targets = EvaluationSet(images, labels, [f"s{number}" for number in range(len(images))], groups)
+    settings = SweepSettings(detector, targets, eps_levels=[1, 4], batch_size=32, seed=0)
+    rows = run_cascade(settings, [Ascent("apgd", "linf", margin, 20), SQUARE], Float()).rows
     return rows.assign(defense="probed", seed=0)
 
 
@@ -46,7 +49,7 @@ def judge(
     detector, images, labels, groups = case
     alarms: list[Alarm] = probe(detector, images, labels, seed=seed)
     if not any(alarm.fired for alarm in alarms if alarm.name in FATAL):
-        alarms += from_samples(swept(detector, images, labels, groups))
+        alarms += sample_table_alarms(swept(detector, images, labels, groups))
     fired = {alarm.name: alarm.evidence for alarm in alarms if alarm.fired}
     passed = bool(fitting & fired.keys()) if kind == "broken" else not fired
     row = {"kind": kind, "detector": name, "seed": seed, "passed": passed, "alarms": " ".join(fired)}

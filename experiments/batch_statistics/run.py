@@ -19,10 +19,10 @@ class CleanStatistics(AdversarialFusion):
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the fused loss, the sum of the clean and the adversarial one."""
         clean, gradients = self.clean_pass(images, labels)
-        twins = (images + self.eps * gradients.sign()).clamp(0, 1)
-        self.last_twins = twins, labels
+        examples = (images + self.eps * gradients.sign()).clamp(0, 1)
+        self.last_examples = examples, labels
         with statistics_kept(self.detector):
-            adversarial = F.cross_entropy(self.detector(twins), labels)
+            adversarial = F.cross_entropy(self.detector(examples), labels)
         return (1 - self.weight) * clean + self.weight * adversarial
 
 

@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from advforensics.attacks.threat import LEVEL
-from advforensics.checkpoint import Trained, load_checkpoint
-from advforensics.cost import counted
-from advforensics.data import PatchStore, Targets
-from advforensics.sweep import select
+from advforensics.attacks.threat_model import LEVEL
+from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
+from advforensics.detectors.cost import counted
+from advforensics.evaluation.images import EvaluationSet, select_images
+from advforensics.store.reading import PatchStore
 from experiments.benchmark_sweep.competitors import Tool, art_pgd, foolbox_pgd, stands, torchattacks_pgd
 from experiments.benchmark_sweep.drawing import draw_curves, draw_growth
 from experiments.benchmark_sweep.ours import ours
@@ -70,8 +70,8 @@ class Bench:
     """
 
     def __init__(self, store: Path, runs: Path, work: Path, most: int) -> None:
-        self.trained: dict[str, Trained] = {}
-        self.targets: dict[str, Targets] = {}
+        self.trained: dict[str, TrainedDetector] = {}
+        self.targets: dict[str, EvaluationSet] = {}
         for detector in DETECTORS:
             checkpoint = runs / f"{detector}-1" / "checkpoint.pt"
             if not checkpoint.is_file() or not store.is_dir():
@@ -82,7 +82,7 @@ class Bench:
             self.trained[detector] = load_checkpoint(checkpoint)
             # foolbox and ART would work out gradients of the weights too: this makes them a tenth to a fifth faster.
             self.trained[detector].detector.requires_grad_(False)
-            self.targets[detector] = select(PatchStore(store), self.trained[detector], "test", most)
+            self.targets[detector] = select_images(PatchStore(store), self.trained[detector], "test", most)
             if len(self.targets[detector].labels) < most:
                 raise ValueError(f"{store} has {len(self.targets[detector].labels)} test images, {most} are needed")
         self.path = work / "measured.csv"

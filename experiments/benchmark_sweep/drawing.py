@@ -6,8 +6,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from advforensics import style
-from advforensics.figures.files import save
+from advforensics.reporting import style
+from advforensics.reporting.figures.files import save
 
 COLORS = {
     "advforensics": ("#D55E00", "o"),

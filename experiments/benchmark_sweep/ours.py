@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from advforensics.attacks.ascent import Ascent
-from advforensics.attacks.deliver import Float
+from advforensics.attacks.domains import Float
 from advforensics.attacks.losses import cross_entropy
-from advforensics.attacks.threat import LEVEL
-from advforensics.data import Targets
-from advforensics.robustness.engine import Engine
+from advforensics.attacks.threat_model import LEVEL
+from advforensics.evaluation.cascade import run_cascade
+from advforensics.evaluation.images import EvaluationSet
+from advforensics.evaluation.settings import SweepSettings
 
 BATCH = 64
 
@@ -28,9 +29,9 @@ def ours(detector: nn.Module, images: Tensor, labels: Tensor, radii: Sequence[fl
         steps: Gradient steps of the attack at each radius.
     """
     names = [str(number) for number in range(len(images))]
-    targets = Targets(images=images, labels=labels, sample_ids=names, groups=names)
+    targets = EvaluationSet(images=images, labels=labels, sample_ids=names, groups=names)
     seed = int(torch.randint(2**31, ()))
-    engine = Engine(detector, targets, eps_levels=[eps / LEVEL for eps in radii], batch_size=BATCH, seed=seed)
-    swept = engine.run([Ascent("apgd", "linf", cross_entropy, steps)], Float())
+    settings = SweepSettings(detector, targets, eps_levels=[eps / LEVEL for eps in radii], batch_size=BATCH, seed=seed)
+    swept = run_cascade(settings, [Ascent("apgd", "linf", cross_entropy, steps)], Float())
     within = [swept.fell_at <= eps * (1 + 1e-6) for eps in radii]
-    return [torch.where(fallen.view(-1, 1, 1, 1), swept.felled, images) for fallen in within]
+    return [torch.where(fallen.view(-1, 1, 1, 1), swept.pictures, images) for fallen in within]

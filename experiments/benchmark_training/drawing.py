@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from advforensics import style
-from advforensics.figures.files import save
+from advforensics.reporting import style
+from advforensics.reporting.figures.files import save
 
 STYLES = {
     "advforensics": ("#D55E00", "o"),

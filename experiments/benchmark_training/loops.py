@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torchattacks
 from torch import Tensor, nn
 
-from advforensics.data import Batch
+from advforensics.store.reading import Batch
 from experiments.benchmark_training.settings import ASCENT, EPS, LAMBDA, Setting, batch, network
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -97,9 +97,9 @@ def _fgsm_fused(detector: nn.Module) -> Loss:
     attack = torchattacks.FGSM(detector, eps=EPS)
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        twins = attack(images, labels)
+        examples = attack(images, labels)
         clean: Tensor = F.cross_entropy(model(images), labels)
-        return 0.5 * clean + 0.5 * F.cross_entropy(model(twins), labels)
+        return 0.5 * clean + 0.5 * F.cross_entropy(model(examples), labels)
 
     return loss
 

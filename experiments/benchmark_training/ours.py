@@ -11,9 +11,9 @@ import torch
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback
 
-from advforensics.checkpoint import build_detector
-from advforensics.data import PatchData
 from advforensics.defenses.baseline import Baseline
+from advforensics.detectors.checkpoint import build_detector
+from advforensics.store.datamodule import PatchData
 from experiments.benchmark_training.settings import Setting, config
 
 

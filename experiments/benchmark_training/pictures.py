@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from advforensics.cutting import Cutter
-from advforensics.patches import build
 from advforensics.sources.base import Picture, Source
+from advforensics.store.building import build
+from advforensics.store.cutting import Cutter
 from advforensics.tasks.base import Task, Version
 
 CLASSES = 8

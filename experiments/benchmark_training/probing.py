@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from advforensics.cost import counted
+from advforensics.detectors.cost import counted
 from experiments.benchmark_training.candidates import Candidate
 from experiments.benchmark_training.settings import BATCH, Setting
 

@@ -22,10 +22,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from advforensics.attacks.threat import LEVEL
-from advforensics.checkpoint import build_detector
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.cli import config_dir
-from advforensics.data import PatchData, PatchDataset
+from advforensics.detectors.checkpoint import build_detector
+from advforensics.store.datamodule import PatchData
+from advforensics.store.reading import PatchDataset
 from advforensics.train import train
 from advforensics.training.robust_validation import survival
 
@@ -50,19 +51,19 @@ def by_hand(cfg: DictConfig) -> pd.DataFrame:
     loader = data.train_dataloader()
     epochs = cfg.trainer.max_epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, optimizer.defaults["lr"], epochs * len(loader))
-    average = AveragedModel(detector, avg_fn=get_ema_avg_fn(cfg.averaging.avg_fn.decay), use_buffers=True)
+    average = AveragedModel(detector, avg_fn=get_ema_avg_fn(cfg.averaging.decay), use_buffers=True)
     robust = cfg.selection.robust_validation
     patches = PatchDataset(data.store, "val")
-    judges = patches[patches.spread(robust.images)]
+    judges = patches[patches.balanced(robust.images)]
     rows = []
     start = time.perf_counter()
     for epoch in range(epochs):
         for step, (images, labels) in enumerate(loader, start=epoch * len(loader)):
             attack.eps = EPS_LEVELS * LEVEL * min(1, step / (cfg.defense.module.warmup * epochs * len(loader)))
             detector.train()
-            twins = attack(images, labels)
+            examples = attack(images, labels)
             optimizer.zero_grad()
-            loss = 0.5 * F.cross_entropy(detector(images), labels) + 0.5 * F.cross_entropy(detector(twins), labels)
+            loss = 0.5 * F.cross_entropy(detector(images), labels) + 0.5 * F.cross_entropy(detector(examples), labels)
             loss.backward()
             optimizer.step()
             schedule.step()

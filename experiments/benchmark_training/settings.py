@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from advforensics.attacks.threat import LEVEL
-from advforensics.checkpoint import build_detector
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.cli import config_dir
-from advforensics.data import Batch, PatchDataset, PatchStore
+from advforensics.detectors.checkpoint import build_detector
+from advforensics.store.reading import Batch, PatchDataset, PatchStore
 
 DETECTORS = {
     "narrow": ["detector=constrained", "detector.model.trunk.widths=[8,16,24,32]"],
@@ -89,5 +89,5 @@ def batch(setting: Setting) -> Batch:
     """Return one batch of the store, images ``(N, C, H, W)`` in [0, 1] and labels ``(N,)``, to be kept in memory."""
     dataset = PatchDataset(PatchStore(setting.store), "train")
     images: Tensor
-    images, labels = dataset[dataset.spread(BATCH)]
+    images, labels = dataset[dataset.balanced(BATCH)]
     return images, labels

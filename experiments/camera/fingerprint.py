@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchDataset, PatchStore
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.store.reading import PatchDataset, PatchStore
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PATCHES = 300
@@ -34,7 +34,7 @@ def main(checkpoint: Path, folder: Path) -> None:
     """Write a row for each strength: accuracy, how often the answer is the camera that was copied, and the change."""
     trained, store = load_checkpoint(checkpoint), PatchStore(folder)
     dataset = PatchDataset(store, "test")
-    chosen = np.array(dataset.spread(PATCHES))
+    chosen = np.array(dataset.balanced(PATCHES))
     images, labels = dataset[chosen]
     groups = dataset.manifest["group"].to_numpy()
     rng = np.random.default_rng(0)

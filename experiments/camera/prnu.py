@@ -65,11 +65,11 @@ def patterns(source: Source, scenes: range, devices: int) -> tuple[list[str], li
             weighted = residual(green) * green
             above = weighted if above is None else above + weighted
             below = green**2 if below is None else below + green**2
-        assert picture.belonging.device is not None
+        assert picture.annotation.device is not None
         assert above is not None
         assert below is not None
-        names.append(picture.belonging.device)
-        models.append(str(picture.belonging.answer))
+        names.append(picture.annotation.device)
+        models.append(str(picture.annotation.source_class))
         found.append(np.asarray(above / (below + 1), np.float32))
     return names, models, found
 
@@ -92,7 +92,7 @@ def main(scenes: int) -> None:
         scores = [correlation(noise, green * pattern) for pattern in found]
         best = int(np.argmax(scores))
         other = int(np.argmax([-1 if index == device else score for index, score in enumerate(scores)]))
-        right = [int(best == device), *(int(models[said] == picture.belonging.answer) for said in (best, other))]
+        right = [int(best == device), *(int(models[said] == picture.annotation.source_class) for said in (best, other))]
         table.writerow([scene, names[device], names[best], *right, f"{scores[best]:.4f}"])
 
 

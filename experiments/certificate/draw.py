@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advforensics.robustness.certificate import LINEAR
-from advforensics.robustness.intervals import Bootstrap
-from advforensics.style import PAPER
+from advforensics.certificates.certified_radii import LINEAR
+from advforensics.reporting.style import PAPER
+from advforensics.statistics.intervals import Bootstrap
 
 EPS_LEVELS = np.geomspace(1e-3, 4, 80)
 

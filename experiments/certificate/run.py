@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from advforensics.attacks.ascent import Ascent
-from advforensics.attacks.gateway import Attack
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import cross_entropy, dlr
-from advforensics.attacks.minimum import MinimumNorm
+from advforensics.attacks.minimum_norm import MinimumNorm
 from advforensics.attacks.steps import FixedStep
-from advforensics.attacks.threat import Norm, size
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchStore
-from advforensics.robustness.certificate import certify_linear, certify_smoothing
-from advforensics.robustness.smoothing import ABSTAINS, Smoothed
-from advforensics.robustness.unrolled import unroll
-from advforensics.sweep import select
+from advforensics.attacks.threat_model import Norm, size
+from advforensics.certificates.certified_radii import certify_linear, certify_smoothing
+from advforensics.certificates.layers import unroll
+from advforensics.certificates.smoothing import ABSTAINS, Smoothed
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.evaluation.images import select_images
+from advforensics.store.reading import PatchStore
 
 BATCH = 16
 INSIDE = 0.999
@@ -38,10 +38,10 @@ def main(folder: Path, checkpoint: Path, store: Path, images: int = 512) -> None
     """Certify and attack one detector."""
     torch.manual_seed(0)
     trained = load_checkpoint(checkpoint)
-    name = f"{trained.facts()['task']}-{trained.facts()['defense']}"
+    name = f"{trained.provenance()['task']}-{trained.provenance()['defense']}"
     path = folder / f"{name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
-    targets = select(PatchStore(store), trained, "test", images)
+    targets = select_images(PatchStore(store), trained, "test", images)
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame({"sample_id": []})
     network, smoothed = unroll(trained.detector), Smoothed(trained.detector, sigma_levels=0.5)
     for first in tqdm(range(0, len(targets.labels), BATCH), desc=name, mininterval=30):
@@ -95,7 +95,9 @@ def attack_detector(detector: nn.Module, images: Tensor, labels: Tensor, radii: 
         found = own_ball(attack(detector, images, labels, largest, deliver=own_ball), everyone)
         with torch.no_grad():
             fell += ((detector(found).argmax(dim=1) != labels) & (radii.flatten() > 0)).int()
-    square = Attack("square", partial(torchattacks.Square, n_queries=50, norm={"linf": "Linf", "l2": "L2"}[norm]), norm)
+    square = TorchAttack(
+        "square", partial(torchattacks.Square, n_queries=50, norm={"linf": "Linf", "l2": "L2"}[norm]), norm
+    )
     for i in (radii.flatten() > 0).nonzero().flatten().tolist():
         found = square(detector, images[i : i + 1], labels[i : i + 1], INSIDE * float(radii[i]))
         with torch.no_grad():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from advforensics.robustness.comparisons import difference
+from advforensics.statistics.comparisons import difference
 
 Floats = NDArray[np.float64]
 PATCHES = 64  # of one photograph

@@ -13,16 +13,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from advforensics.attacks.deliver import Domain, EightBit, Float, Jpeg, Png
+from advforensics.attacks.attackable import attackable
+from advforensics.attacks.domains import Domain, EightBit, Float, Jpeg, Png
 from advforensics.attacks.files import reread
-from advforensics.attacks.gateway import attackable
 from advforensics.attacks.losses import margins
 from advforensics.attacks.steps import steepest
-from advforensics.attacks.threat import LEVEL, Norm, inside, project, to_8bit
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchStore
-from advforensics.robustness.intervals import Bootstrap
-from advforensics.sweep import select
+from advforensics.attacks.threat_model import LEVEL, Norm, inside, project, to_8bit
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.evaluation.images import select_images
+from advforensics.statistics.intervals import Bootstrap
+from advforensics.store.reading import PatchStore
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Experiment:
 
     def __init__(self, checkpoint: str, store: str, folder: str) -> None:
         trained = load_checkpoint(checkpoint)
-        targets = select(PatchStore(store), trained, "test", IMAGES)
+        targets = select_images(PatchStore(store), trained, "test", IMAGES)
         self.detector, self.folder = trained.detector, Path(folder)
         right = (said(self.detector, targets.images) == targets.labels).nonzero().flatten()
         self.images, self.labels = targets.images[right], targets.labels[right]

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from advforensics import style
-from advforensics.checkpoint import build_detector, load_checkpoint
-from advforensics.data import PatchDataset, PatchStore
 from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty
+from advforensics.detectors.checkpoint import build_detector, load_checkpoint
+from advforensics.reporting import style
+from advforensics.store.reading import PatchDataset, PatchStore
 
 STEPS = (1, 0.3, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 SHIPPED = 0.05

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-PNG = "{_target_: advforensics.attacks.deliver.Png, folder: '${folder}/adversarial'}"
+PNG = "{_target_: advforensics.attacks.domains.Png, folder: '${folder}/adversarial'}"
 OPTIONS = ["ensemble=quick", "ensemble.norms=[linf,l2]", f"+ensemble.domains.png={PNG}", "images=128", "batch_size=16"]
 Batches = dict[str, int]  # when each was kept, in ns, by its file
 

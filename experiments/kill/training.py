@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from advforensics.checkpoint import load_checkpoint
+from advforensics.detectors.checkpoint import load_checkpoint
 
 SHORT = ["trainer.max_epochs=8", "+trainer.limit_train_batches=30", "selection.robust_validation.images=64"]
 TIMED = ["seconds", "waiting"]

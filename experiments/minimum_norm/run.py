@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import torchattacks
 
-from advforensics.attacks.deliver import Float
-from advforensics.attacks.gateway import Attack
-from advforensics.attacks.minimum import MinimumNorm
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchStore
-from advforensics.robustness.cascade import AnyAttack
-from advforensics.robustness.engine import Engine
-from advforensics.sweep import select
+from advforensics.attacks.domains import Float
+from advforensics.attacks.gateway import TorchAttack
+from advforensics.attacks.minimum_norm import MinimumNorm
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.evaluation.cascade import AnyAttack, run_cascade
+from advforensics.evaluation.images import select_images
+from advforensics.evaluation.settings import SweepSettings
+from advforensics.store.reading import PatchStore
 
 GRID = [float(eps) for eps in np.geomspace(0.0625, 4, 20)]  # levels
 APGD_STEPS = 40
@@ -27,13 +27,13 @@ def main(store: str, checkpoints: list[str]) -> pd.DataFrame:
     parts = []
     for path in checkpoints:
         trained = load_checkpoint(path)
-        targets = select(PatchStore(store), trained, "test", IMAGES)
+        targets = select_images(PatchStore(store), trained, "test", IMAGES)
         for norm, name in (("linf", "Linf"), ("l2", "L2")):
             sweep = partial(torchattacks.APGD, norm=name, steps=APGD_STEPS, loss="ce", n_restarts=1)
-            attacks: list[AnyAttack] = [Attack("apgd", sweep, norm), MinimumNorm(f"fmn_{STEPS}", norm, STEPS)]
+            attacks: list[AnyAttack] = [TorchAttack("apgd", sweep, norm), MinimumNorm(f"fmn_{STEPS}", norm, STEPS)]
             for attack in attacks:
-                engine = Engine(trained.detector, targets, eps_levels=GRID, batch_size=64, seed=0)
-                swept = engine.run([attack], Float())
+                settings = SweepSettings(trained.detector, targets, eps_levels=GRID, batch_size=64, seed=0)
+                swept = run_cascade(settings, [attack], Float())
                 rows = swept.rows[swept.rows["eps_levels"] > 0]
                 curve = rows.groupby("eps_levels")["correct"].mean().rename("robust_accuracy").reset_index()
                 gradients = swept.costs["backward"].sum() / len(targets.labels)

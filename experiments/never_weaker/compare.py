@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from advforensics.robustness.samples import read_samples
+from advforensics.statistics.sample_table import read_samples
 
 TOGETHER = "all of them"  # what stands after every run of every tool
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advforensics.attacks.threat import LEVEL
-from advforensics.checkpoint import Trained, load_checkpoint
-from advforensics.data import PatchStore
-from advforensics.sweep import select
+from advforensics.attacks.threat_model import LEVEL
+from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
+from advforensics.evaluation.images import select_images
+from advforensics.store.reading import PatchStore
 from experiments.benchmark_sweep.competitors import (
     Tool,
     art_apgd,
@@ -48,9 +48,9 @@ class Victim:
     """A detector, its images, and what every tool has left standing."""
 
     def __init__(self, folder: Path, store: str, checkpoint: str) -> None:
-        self.trained: Trained = load_checkpoint(checkpoint)
-        self.targets = select(PatchStore(store), self.trained, "test", IMAGES)
-        self.facts = self.trained.facts()
+        self.trained: TrainedDetector = load_checkpoint(checkpoint)
+        self.targets = select_images(PatchStore(store), self.trained, "test", IMAGES)
+        self.facts = self.trained.provenance()
         self.folder = folder / f"{self.facts['task']}-{self.facts['defense']}-{self.facts['seed']}"
         self.folder.mkdir(parents=True, exist_ok=True)
 

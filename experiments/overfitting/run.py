@@ -11,7 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from advforensics import style
+from advforensics.reporting import style
 from experiments.trainings import train
 
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ def main() -> None:
         courses.append(pd.read_csv(folder / "training.csv").assign(training=name))
     table = pd.concat(courses, ignore_index=True)
     table = table.reindex(
-        columns=["training", "epoch", *PANELS, "train_robust_accuracy", "twins_lead", "overfitting_caught"]
+        columns=["training", "epoch", *PANELS, "train_robust_accuracy", "overfitting_gap", "overfitting_caught"]
     )
     table.round(4).to_csv(HERE / "results.csv", index=False)
     draw(table).savefig(HERE / "overfitting.png", dpi=160)

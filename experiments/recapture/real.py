@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchDataset, PatchStore
-from advforensics.robustness.intervals import Bootstrap
-from advforensics.splitting import SPLITS
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.statistics.intervals import Bootstrap
+from advforensics.store.reading import PatchDataset, PatchStore
+from advforensics.store.splitting import SPLITS
 
 BATCH = 128
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from advforensics.figures.tradeoff import tradeoff
+from advforensics.reporting.figures.tradeoff import tradeoff
 from experiments.defenses.run import COMMON
 from experiments.trainings import train
 

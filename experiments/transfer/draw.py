@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from advforensics.robustness.intervals import Bootstrap
+from advforensics.statistics.intervals import Bootstrap
 from advforensics.transfer import CONTROL
 
 TITLES = {

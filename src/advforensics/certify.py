@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
-from advforensics import targets
-from advforensics.data import PatchStore
-from advforensics.robustness.certificate import Row, certify_linear, certify_smoothing
-from advforensics.robustness.journal import Journal
-from advforensics.robustness.unrolled import unroll
-from advforensics.sweep import select
-from advforensics.tracking import store_digest
-from advforensics.unfinished import unfinished_folder
+from advforensics.certificates.certified_radii import Row, certify_linear, certify_smoothing
+from advforensics.certificates.layers import unroll
+from advforensics.evaluation.images import select_images
+from advforensics.persistence.atomic import atomic
+from advforensics.persistence.journal import Journal
+from advforensics.persistence.unfinished import unfinished_folder
+from advforensics.store.reading import PatchStore
+from advforensics.targets.loading import load, results_folder
 
 log = logging.getLogger(__name__)
 COLUMNS = ["sample_id", "group", "label", "norm", "method", "radius_levels", "correct"]
@@ -43,12 +43,12 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     if not cfg.linear and not cfg.smoothing:
         raise ValueError("certify: give norms for `linear`, or options for `smoothing`; both are empty")
     store = PatchStore(cfg.store)
-    trained = targets.load(cfg.target, store)
-    folder = Path(cfg.folder) if cfg.folder else targets.folder(cfg.target) / "certificate"
-    chosen = select(store, trained, cfg.split, cfg.images)
+    trained = load(cfg.target, store)
+    folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"
+    chosen = select_images(store, trained, cfg.split, cfg.images)
     network = unroll(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
-    identity = {"detector": trained.sha256, "store": store_digest(store.folder)}
+    identity = {"detector": trained.sha256, "store": store.digest()}
     unfinished = unfinished_folder(folder / "uncertified", config=cfg, **identity)
     journal = Journal(unfinished)
     rows: list[dict[str, Any]] = []
@@ -74,8 +74,8 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
             rows += [who | row for row in found]
     table = pd.DataFrame(rows, columns=COLUMNS)
     path = folder / "certificate.csv"
-    table.to_csv(path.with_suffix(".part"), index=False)
-    path.with_suffix(".part").replace(path)
+    with atomic(path) as unfinished_table:
+        table.to_csv(unfinished_table, index=False)
     shutil.rmtree(unfinished)
     for (norm, method), part in table.groupby(["norm", "method"]):
         median = part.loc[part["correct"], "radius_levels"].median()

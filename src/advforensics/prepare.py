@@ -8,11 +8,11 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from advforensics.data import PatchDataset, PatchStore
-from advforensics.figures.files import save
-from advforensics.figures.patches import contact_sheet, mean_spectra
-from advforensics.patches import build
-from advforensics.splitting import SPLITS
+from advforensics.reporting.figures.files import save
+from advforensics.reporting.figures.patches import contact_sheet, mean_spectra
+from advforensics.store.building import build
+from advforensics.store.reading import PatchDataset, PatchStore
+from advforensics.store.splitting import SPLITS
 
 log = logging.getLogger(__name__)
 SHOWN, MEASURED = 8, 500  # patches of a class
@@ -41,7 +41,7 @@ def _draw(folder: Path) -> None:
     """Draw what the classes of a store look like into its folder."""
     store = PatchStore(folder)
     dataset = PatchDataset(store, "train")
-    rows = dataset.manifest.iloc[dataset.spread(None)].groupby("class").head(MEASURED)
+    rows = dataset.manifest.iloc[dataset.balanced(None)].groupby("class").head(MEASURED)
     # A shard at a time: pages of all of them, mapped at once, would count as memory.
     rows["pixels"] = [
         np.load(folder / shard, mmap_mode="r")[index] / np.float32(255)

@@ -2,33 +2,24 @@
 
 import json
 import logging
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from advforensics import style, summaries
-from advforensics.figures.bracket import bracket
-from advforensics.figures.cascade import cascade
-from advforensics.figures.classes import confusion, median_radii
-from advforensics.figures.costs import passes
-from advforensics.figures.curves import robustness_curves, tools_curves
-from advforensics.figures.files import save
-from advforensics.figures.tradeoff import tradeoff
-from advforensics.figures.training import training_curves
-from advforensics.findings import Curve, curve_name, descriptions, doubts, reported, statement, warnings
-from advforensics.page import render
-from advforensics.robustness.brackets import brackets
-from advforensics.robustness.comparisons import Point, comparisons
-from advforensics.robustness.cube import TOOLS, WORST
-from advforensics.robustness.curves import curves
-from advforensics.robustness.felled import felled
-from advforensics.robustness.radii import radii
-from advforensics.robustness.samples import read_samples
-from advforensics.swept import Swept
+from advforensics.reporting import style, summaries
+from advforensics.reporting.figures.files import save
+from advforensics.reporting.findings import Curve, curve_name, descriptions, doubts, reported, statement, warnings
+from advforensics.reporting.page import render
+from advforensics.reporting.report_figures import report_figures
+from advforensics.reporting.sweep_results import SweepResults
+from advforensics.statistics.brackets import brackets
+from advforensics.statistics.comparisons import Point, comparisons
+from advforensics.statistics.curves import curves
+from advforensics.statistics.outcomes import WORST
+from advforensics.statistics.radii import radii
+from advforensics.statistics.sample_table import read_samples
 
 NO_VERDICT = "no_verdict"  # a sweep that was not judged is not to be trusted either
 
@@ -41,7 +32,7 @@ def report(cfg: DictConfig) -> str:
     ``report.html``, figures, ``finding.txt``, ``metrics.json``; as tables ``curves.csv``, ``radii.csv``,
     ``comparisons.csv`` where there are several defenses, ``brackets.csv`` where detectors were certified, and
     ``robust_accuracy.csv``. It speaks of L∞ in float or, where that was not swept for all, of the first norm and domain
-    that was. All is derived from what :class:`~advforensics.swept.Swept` finds.
+    that was. All is derived from what :class:`~advforensics.reporting.sweep_results.SweepResults` finds.
 
     Args:
         cfg: The composed config.
@@ -83,7 +74,7 @@ def report(cfg: DictConfig) -> str:
         tables["brackets"] = brackets(samples, pd.concat(certificates, ignore_index=True), resamples=cfg.resamples)
 
     alarmed = {defense for defense, names in fired.items() if names}
-    drawn = dict(_figures(tables, samples, detectors, classes, alarmed, curve, cfg.eps_levels))
+    drawn = dict(report_figures(tables, samples, detectors, classes, alarmed, curve, cfg.eps_levels))
     for name, figure in drawn.items():
         save(figure, folder / "figures", name)
     for name, written in tables.items():
@@ -119,13 +110,13 @@ def report(cfg: DictConfig) -> str:
     return "\n".join(finding)
 
 
-def _detector(path: Path) -> Swept:
+def _detector(path: Path) -> SweepResults:
     """Return the detector that a sample table is of."""
     facts = pd.read_parquet(path, columns=["defense", "seed"]).iloc[0]
-    return Swept(path.parents[1], str(facts["defense"]), int(facts["seed"]))
+    return SweepResults(path.parents[1], str(facts["defense"]), int(facts["seed"]))
 
 
-def _fired(detectors: Sequence[Swept], defense: str) -> list[str]:
+def _fired(detectors: Sequence[SweepResults], defense: str) -> list[str]:
     """Return the names of the alarms that fired against any training of a defense, each once."""
     names = []
     for detector in detectors:
@@ -146,44 +137,6 @@ def _points(table: pd.DataFrame, curve: Curve, eps_levels: float) -> list[Point]
     swept = worst.groupby(["norm", "domain", "eps_levels"])["defense"].nunique()
     everywhere = swept.index[swept == table["defense"].nunique()]
     return [point for point in dict.fromkeys(points) if point in everywhere]
-
-
-def _figures(
-    tables: Mapping[str, pd.DataFrame],
-    samples: pd.DataFrame,
-    detectors: Sequence[Swept],
-    classes: Sequence[str],
-    alarmed: Collection[str],
-    curve: Curve,
-    eps_levels: float,
-) -> Iterator[tuple[str, Figure]]:
-    """Yield the report's figures by name, the headline first."""
-    table, summary = tables["curves"], tables["radii"]
-    swept = table[table["attack"] == WORST][["norm", "domain"]].drop_duplicates()
-    order = [*style.UNITS, *style.DOMAINS]
-    swept = swept.sort_values(["norm", "domain"], key=lambda names: names.map(order.index))
-    for norm, domain in swept.itertuples(index=False):
-        yield f"robustness-{norm}-{domain}", robustness_curves(table, norm, domain, len(classes), alarmed)
-    if "comparisons" in tables:
-        robust = tables["robust_accuracy"].set_index("eps_levels").T
-        points = robust[[0.0, eps_levels]].set_axis(["clean", "robust"], axis=1).rename_axis("defense").reset_index()
-        note = f"{curve_name(curve)}. {style.rests_on(table)}. Means over trainings."
-        yield "tradeoff", tradeoff(points, eps_levels, note)
-    if "brackets" in tables:
-        for norm, method in tables["brackets"][["norm", "method"]].drop_duplicates().itertuples(index=False):
-            name = re.sub(r"\W+", "-", f"bracket-{norm}-{method}")
-            yield name, bracket(tables["brackets"], norm, method, alarmed)
-    if (table["knowledge"] == TOOLS).any():
-        yield "tools", tools_curves(table, len(classes), alarmed)
-    yield "radii", median_radii(summary, *curve, classes)
-    shown = samples[(samples[["norm", "domain"]] == list(curve)).all(axis=1)]
-    shares, clean = felled(shown), shown[shown["eps_levels"] == 0]
-    for defense in table["defense"].unique():
-        yield f"cascade-{defense}", cascade(shares, defense, *curve)
-        yield f"confusion-{defense}", confusion(clean[clean["defense"] == defense], classes)
-    costs = pd.concat([detector.costs() for detector in detectors])
-    yield "costs", passes(costs, samples["sample_id"].nunique())
-    yield "training", training_curves(pd.concat([detector.course() for detector in detectors]))
 
 
 def _plottable(table: pd.DataFrame, curve: Curve) -> pd.DataFrame:

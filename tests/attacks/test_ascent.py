@@ -12,11 +12,11 @@ from toys import Brightness, random_images, tiny_detector
 
 from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
-from advforensics.attacks.gateway import Attack
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import Loss, margins
 from advforensics.attacks.steps import AdaptiveStep, FixedStep, StepRule
-from advforensics.attacks.threat import LEVEL, Norm, distances, radius, size
-from advforensics.cost import counted
+from advforensics.attacks.threat_model import LEVEL, Norm, distances, radius, size
+from advforensics.detectors.cost import counted
 
 EPS = 2 * LEVEL
 NORMS: list[Norm] = ["linf", "l2"]
@@ -38,7 +38,7 @@ def wrong(detector: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
 def test_fixed_steps_are_torchattacks_pgd(norm: Norm) -> None:
     detector, images, labels = right()
     build = torchattacks.PGD if norm == "linf" else partial(torchattacks.PGDL2, eps_for_division=0)
-    theirs = Attack("pgd", partial(build, steps=7, random_start=False), norm, relative_step=0.25)
+    theirs = TorchAttack("pgd", partial(build, steps=7, random_start=False), norm, relative_step=0.25)
     ours = Ascent("pgd", norm, losses.cross_entropy, 7, step_rule=FixedStep)
     expected = theirs(detector, images, labels, EPS)
     # Theirs is the last picture, ours the one of the highest loss; under so few small steps the last is the highest.
@@ -119,7 +119,7 @@ def test_for_any_number_of_classes_pictures_stay_in_their_ball(
 ) -> None:
     detector, images, labels = right(classes=classes)
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    attack = Ascent("a", norm, loss, 5, restarts=1, targets=targets)
+    attack = Ascent("a", norm, loss, 5, restarts=1, n_target_classes=targets)
     found = attack(detector, images, labels, 16 * LEVEL)
     linf, l2 = distances(images, found)
     assert (linf if norm == "linf" else l2).max() <= radius(norm, 16 * LEVEL, images) * (1 + 1e-6)
@@ -133,7 +133,7 @@ def test_a_wanted_class_is_what_falling_means() -> None:
     detector, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), random_images(40, size=8)
     with torch.no_grad():
         labels = detector(images).argmax(dim=1)
-    found = Ascent("a", "linf", losses.cross_entropy, 20, wanted=0)(detector, images, labels, 64 * LEVEL)
+    found = Ascent("a", "linf", losses.cross_entropy, 20, target_class=0)(detector, images, labels, 64 * LEVEL)
     with torch.no_grad():
         answers = detector(found).argmax(dim=1)
     assert torch.equal(found[labels == 0], images[labels == 0])
@@ -177,7 +177,7 @@ def test_impossible_numbers_are_refused(steps: int, restarts: int) -> None:
     with pytest.raises(ValueError, match="steps must be"):
         Ascent("a", "linf", losses.margin, steps, restarts=restarts)
     with pytest.raises(ValueError, match="not both"):
-        Ascent("a", "linf", losses.margin, 1, targets=1, wanted=0)
+        Ascent("a", "linf", losses.margin, 1, n_target_classes=1, target_class=0)
 
 
 def test_a_loss_is_found_by_its_name() -> None:

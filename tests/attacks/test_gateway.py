@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from toys import ATTACKS, random_images, tiny_detector
 
-from advforensics.attacks.gateway import Attack
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import margins
-from advforensics.attacks.threat import LEVEL, Norm, distances, radius, to_8bit
+from advforensics.attacks.threat_model import LEVEL, Norm, distances, radius, to_8bit
 from advforensics.cli import config_dir
 from advforensics.detectors.detector import Detector
 
@@ -27,27 +27,27 @@ QUICK = {"steps": 3, "n_queries": 10}
 CONFIGS = {name: OmegaConf.load(config_dir() / "attack" / f"{name}.yaml") for name in ATTACKS}
 
 
-def shipped(name: str, restarts: int | None = None, **build: int) -> Attack:
+def shipped(name: str, restarts: int | None = None, **build: int) -> TorchAttack:
     """Return an attack of ``conf/attack`` with other numbers of restarts, steps or queries, where it counts any."""
     config = CONFIGS[name].copy()
     config.build.update({key: value for key, value in build.items() if key in config.build})
-    attack: Attack = instantiate(config) if restarts is None else instantiate(config, restarts=restarts)
+    attack: TorchAttack = instantiate(config) if restarts is None else instantiate(config, restarts=restarts)
     assert attack.name == name
     return attack
 
 
 @pytest.fixture(params=ATTACKS)
-def attack(request: pytest.FixtureRequest) -> Attack:
+def attack(request: pytest.FixtureRequest) -> TorchAttack:
     return shipped(request.param, **QUICK)
 
 
 @pytest.fixture
-def noisy() -> Attack:
+def noisy() -> TorchAttack:
     """Return an attack whose random start is all there is to it."""
-    return Attack("noisy", partial(torchattacks.PGD, steps=1), "linf", relative_step=0.01)
+    return TorchAttack("noisy", partial(torchattacks.PGD, steps=1), "linf", relative_step=0.01)
 
 
-def run(attack: Attack, detector: nn.Module, levels: float = 2, seed: int = 0) -> Tensor:
+def run(attack: TorchAttack, detector: nn.Module, levels: float = 2, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
     return attack(detector, IMAGES, LABELS, levels * LEVEL)
 
@@ -63,7 +63,9 @@ def linear(classes: int = 2, size: int = 8) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("levels", [0.25, 1, 2.5, 8, 64])
-def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(attack: Attack, levels: float) -> None:
+def test_adversarial_images_are_inside_the_ball_in_float_and_as_whole_levels(
+    attack: TorchAttack, levels: float
+) -> None:
     detector, eps = linear(classes=3, size=32).float(), levels * LEVEL
     torch.manual_seed(0)
     adversarial = attack(detector, IMAGES, detector(IMAGES).argmax(dim=1), eps)
@@ -86,18 +88,18 @@ def test_an_attack_that_leaves_its_ball_is_brought_back(norm: Norm, detector: De
     def build(model: nn.Module, **settings: float) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda images, labels: images + 0.5
 
-    linf, l2 = distances(IMAGES, run(Attack("rogue", build, norm), detector))
+    linf, l2 = distances(IMAGES, run(TorchAttack("rogue", build, norm), detector))
     assert (linf if norm == "linf" else l2).max() <= radius(norm, 2 * LEVEL, IMAGES) * (1 + 1e-6) + 1e-7
 
 
-def test_at_radius_0_and_without_images_nothing_changes(attack: Attack, detector: Detector) -> None:
+def test_at_radius_0_and_without_images_nothing_changes(attack: TorchAttack, detector: Detector) -> None:
     same = run(attack, detector, levels=0)
     assert torch.equal(same, IMAGES)
     assert same.data_ptr() != IMAGES.data_ptr()
     assert attack(detector, IMAGES[:0], LABELS[:0], LEVEL).shape == (0, 1, 32, 32)
 
 
-def test_the_input_is_not_touched(attack: Attack, detector: Detector) -> None:
+def test_the_input_is_not_touched(attack: TorchAttack, detector: Detector) -> None:
     images, labels = IMAGES.clone().requires_grad_(), LABELS.clone()
     attack(detector, images, labels, LEVEL)
     assert torch.equal(images, IMAGES)
@@ -112,7 +114,7 @@ def state(detector: Detector) -> list[tuple[bool, ...]]:
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "frozen normalisation", "frozen weight"])
-def test_the_detector_is_as_before(attack: Attack, detector: Detector, mode: str) -> None:
+def test_the_detector_is_as_before(attack: TorchAttack, detector: Detector, mode: str) -> None:
     detector.train(mode != "eval")
     if mode == "frozen normalisation":
         next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)).eval()
@@ -134,11 +136,11 @@ def test_the_detector_is_as_before_when_an_attack_fails(detector: Detector) -> N
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run(Attack("failing", fail, "linf"), detector)
+        run(TorchAttack("failing", fail, "linf"), detector)
     assert state(detector) == before
 
 
-def test_the_random_numbers_of_others_are_one_draw_on(attack: Attack, detector: Detector) -> None:
+def test_the_random_numbers_of_others_are_one_draw_on(attack: TorchAttack, detector: Detector) -> None:
     torch.manual_seed(5)
     torch.randint(2**31, ())
     expected = torch.get_rng_state()
@@ -146,11 +148,11 @@ def test_the_random_numbers_of_others_are_one_draw_on(attack: Attack, detector: 
     assert torch.equal(torch.get_rng_state(), expected)
 
 
-def test_the_same_seed_gives_the_same_bits(attack: Attack, detector: Detector) -> None:
+def test_the_same_seed_gives_the_same_bits(attack: TorchAttack, detector: Detector) -> None:
     assert torch.equal(run(attack, detector, seed=1), run(attack, detector, seed=1))
 
 
-def test_another_seed_gives_another_start(noisy: Attack, detector: Detector) -> None:
+def test_another_seed_gives_another_start(noisy: TorchAttack, detector: Detector) -> None:
     assert not torch.equal(run(noisy, detector, seed=1), run(noisy, detector, seed=2))
 
 
@@ -185,7 +187,7 @@ def test_what_torchattacks_seeds_itself_follows_from_the_generator_alone(
     detector, images, labels = breakable()
     clock = itertools.count(1.0, 1000.0)
     monkeypatch.setattr(time, "time", lambda: next(clock))
-    attack = Attack(name, SEEDED[name], "l2" if name == "apgd_l2" else "linf")
+    attack = TorchAttack(name, SEEDED[name], "l2" if name == "apgd_l2" else "linf")
     found = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -211,7 +213,7 @@ def test_every_try_of_an_attack_that_seeds_itself_starts_elsewhere(name: str) ->
         attack.forward = noted
         return attack
 
-    Attack(name, build, "l2" if name == "apgd_l2" else "linf", restarts=3)(detector, images, labels, FAR)
+    TorchAttack(name, build, "l2" if name == "apgd_l2" else "linf", restarts=3)(detector, images, labels, FAR)
     assert len(tries) == 3
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(tries, 2))
 
@@ -226,31 +228,31 @@ def test_what_draws_from_numpy_follows_from_the_generator_and_leaves_numpy_alone
     for seed, numpys in ((1, 1), (1, 2), (2, 2)):
         torch.manual_seed(seed)
         np.random.seed(numpys)  # noqa: NPY002
-        found.append(Attack("pixle", build, "linf", knowledge="black box")(detector, images, labels, FAR))
+        found.append(TorchAttack("pixle", build, "linf", knowledge="black box")(detector, images, labels, FAR))
         after = np.random.random()  # noqa: NPY002
         assert after == np.random.RandomState(numpys).random()
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[1], found[2])
 
 
-def test_attacks_work_without_gradients_around_them(attack: Attack, detector: Detector) -> None:
+def test_attacks_work_without_gradients_around_them(attack: TorchAttack, detector: Detector) -> None:
     expected = run(attack, detector)
     with torch.no_grad():
         assert torch.equal(run(attack, detector), expected)
         assert not torch.is_grad_enabled()
 
 
-def test_inference_mode_is_refused(attack: Attack, detector: Detector) -> None:
+def test_inference_mode_is_refused(attack: TorchAttack, detector: Detector) -> None:
     with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode=False"):
         run(attack, detector)
 
 
-def test_one_logit_is_refused(attack: Attack) -> None:
+def test_one_logit_is_refused(attack: TorchAttack) -> None:
     with pytest.raises(ValueError, match="K >= 2"):
         run(attack, linear(classes=1, size=32).float())
 
 
-def test_two_logits_are_enough(attack: Attack) -> None:
+def test_two_logits_are_enough(attack: TorchAttack) -> None:
     detector = linear(classes=2, size=32).float()
     answers = detector(IMAGES).argmax(dim=1)
     torch.manual_seed(0)
@@ -261,7 +263,7 @@ def test_two_logits_are_enough(attack: Attack) -> None:
 
 
 @pytest.mark.parametrize("shift", [-0.6, 0.6])
-def test_images_outside_0_to_1_are_refused(attack: Attack, detector: Detector, shift: float) -> None:
+def test_images_outside_0_to_1_are_refused(attack: TorchAttack, detector: Detector, shift: float) -> None:
     with pytest.raises(ValueError, match=r"images in \[0, 1\]"):
         attack(detector, IMAGES + shift, LABELS, LEVEL)
 
@@ -273,7 +275,7 @@ def test_an_attack_is_built_for_each_call(detector: Detector) -> None:
         built.append((model, settings))
         return torchattacks.PGD(model, steps=1, **settings)
 
-    attack = Attack("spied", build, "l2", relative_step=0.5)
+    attack = TorchAttack("spied", build, "l2", relative_step=0.5)
     others = [detector, tiny_detector(seed=1)]
     for model in others:
         attack(model, IMAGES, LABELS, LEVEL)

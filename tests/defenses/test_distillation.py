@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from regimes import LABELS, regime
 from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, random_images, tiny_detector
 
-from advforensics.checkpoint import build_detector, load_checkpoint, save_checkpoint
-from advforensics.data import PatchData
 from advforensics.defenses.distillation import Distillation
+from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.store.datamodule import PatchData
 from advforensics.train import train
 
 CLASSES = ("pristine", "blur", "larger")  # of the store

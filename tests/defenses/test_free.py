@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from regimes import LABELS, images, regime
 
-from advforensics.attacks.threat import LEVEL
-from advforensics.cost import counted
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.free import Free
+from advforensics.detectors.cost import counted
 
 
 @pytest.fixture

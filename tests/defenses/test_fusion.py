@@ -11,16 +11,16 @@ import torchattacks
 from regimes import LABELS, batches_seen, images, random_detector, regime, smooth_detector
 from torch import Tensor, nn
 
-from advforensics.attacks.gateway import Attack
-from advforensics.attacks.threat import LEVEL
-from advforensics.cost import counted
+from advforensics.attacks.gateway import TorchAttack
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.gradient_penalty import GradientPenalty
 from advforensics.defenses.regularized_fusion import RegularizedFusion
+from advforensics.detectors.cost import counted
 
-FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
-PGD = Attack("pgd", partial(torchattacks.PGD, steps=2), "linf", relative_step=0.5)
+FGSM = TorchAttack("fgsm", torchattacks.FGSM, "linf")
+PGD = TorchAttack("pgd", partial(torchattacks.PGD, steps=2), "linf", relative_step=0.5)
 TEXTBOOK: dict[str, Any] = {
     "attack": FGSM,
     "eps_levels": 8.0,
@@ -47,10 +47,10 @@ def cross_entropy(module: Baseline, pictures: Tensor) -> Tensor:
 
 def test_the_sum_is_weighed_as_by_hand() -> None:
     module = fused()
-    twins = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
-    by_hand = 0.75 * cross_entropy(module, images()) + 0.25 * cross_entropy(module, twins)
+    examples = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
+    by_hand = 0.75 * cross_entropy(module, images()) + 0.25 * cross_entropy(module, examples)
     assert torch.equal(module.training_loss(images(), LABELS), by_hand)
-    assert cross_entropy(module, twins) > cross_entropy(module, images())
+    assert cross_entropy(module, examples) > cross_entropy(module, images())
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
@@ -76,7 +76,7 @@ def test_the_radius_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
     module = fused(warmup=0.5)
     for progress, levels in [(0.125, 2), (0.25, 4), (0.5, 8), (1.0, 8)]:
         monkeypatch.setattr(Baseline, "progress", progress)
-        moved = (module.twins(images(), LABELS) - images()).abs().max()
+        moved = (module.adversarial_examples(images(), LABELS) - images()).abs().max()
         torch.testing.assert_close(moved.item(), levels * LEVEL, rtol=0, atol=1e-12)
 
 
@@ -95,8 +95,8 @@ def test_replacement_touches_the_first_share_only(
     batch = images()
     module.training_loss(batch, LABELS)
     (mixed,) = seen
-    twins = FGSM(module.detector, images()[:replaced], LABELS[:replaced], 8 * LEVEL)
-    assert torch.equal(mixed[:replaced], twins)
+    examples = FGSM(module.detector, images()[:replaced], LABELS[:replaced], 8 * LEVEL)
+    assert torch.equal(mixed[:replaced], examples)
     assert torch.equal(mixed[replaced:], images()[replaced:])
     assert torch.equal(batch, images())
 
@@ -107,16 +107,16 @@ def test_regularised_fusion_penalises_the_clean_part(fusion: str, method: Any) -
     options: dict[str, Any] = {**TEXTBOOK, "weight": 0.5, "fusion": fusion}
     penalty = {"penalty": method, "norm": "l2", "squared": False, "step_levels": 0.01}
     module = regime(RegularizedFusion, penalty_weight=0.7, **penalty, **options)
-    twins = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
+    examples = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
 
     def penalised(pictures: Tensor) -> Tensor:
         loss, norm, _ = GradientPenalty(method, "l2", False, 0.01)(module.detector, pictures, LABELS)
         return loss + 0.7 * norm
 
     if fusion == "sum":
-        expected = 0.5 * penalised(images()) + 0.5 * cross_entropy(module, twins)
+        expected = 0.5 * penalised(images()) + 0.5 * cross_entropy(module, examples)
     else:
-        expected = penalised(torch.cat([twins[:3], images()[3:]]))
+        expected = penalised(torch.cat([examples[:3], images()[3:]]))
     torch.testing.assert_close(module.training_loss(images(), LABELS), expected, rtol=1e-12, atol=0)
 
 
@@ -178,7 +178,7 @@ def test_only_the_training_passes_move_batch_statistics(fusion: str, passes: int
 
 def test_twins_carry_no_gradient_and_weights_get_theirs() -> None:
     module = fused()
-    assert not module.twins(images(), LABELS).requires_grad
+    assert not module.adversarial_examples(images(), LABELS).requires_grad
     assert all(parameter.grad is None for parameter in module.detector.parameters())
     module.training_loss(images(), LABELS).backward()
     assert all(parameter.grad is not None for parameter in module.detector.parameters())

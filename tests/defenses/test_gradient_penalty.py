@@ -11,8 +11,8 @@ from regimes import LABELS, batches_seen, images, random_detector, smooth_detect
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from advforensics.cost import counted
 from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty, exact, steepest
+from advforensics.detectors.cost import counted
 
 NORMS = pytest.mark.parametrize("norm", list(ORDERS))
 SQUARED = pytest.mark.parametrize("squared", [False, True])

@@ -1,15 +1,15 @@
-"""MART is the boosted loss of the twins, and a divergence that counts where the detector is unsure."""
+"""MART is the boosted loss of the examples, and a divergence that counts where the detector is unsure."""
 
 import pytest
 import torch
 import torchattacks
 from regimes import LABELS, images, random_detector, regime
 
-from advforensics.attacks.gateway import Attack
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.mart import Mart
 
-FGSM = Attack("fgsm", torchattacks.FGSM, "linf")
+FGSM = TorchAttack("fgsm", torchattacks.FGSM, "linf")
 
 
 def test_the_loss_is_as_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_the_loss_is_as_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     module = regime(Mart, attack=FGSM, eps_levels=8.0, warmup=0.0, weight=3.0)
     found = module.training_loss(images(), LABELS)
     p = module.detector(images()).softmax(1)
-    q = module.detector(module.twins(images(), LABELS)).softmax(1)
+    q = module.detector(module.adversarial_examples(images(), LABELS)).softmax(1)
     terms = []
     for clean, adversarial, label in zip(p, q, LABELS.tolist(), strict=True):
         wrong = max(value for index, value in enumerate(adversarial.tolist()) if index != label)

@@ -12,11 +12,11 @@ from test_configs import MISSING
 from torch import Tensor, nn
 from toys import DEFENSES, config, random_images
 
-from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.gradient_penalty import exact
 from advforensics.defenses.shared_pass import shared_pass
+from advforensics.detectors.checkpoint import build_detector
 from advforensics.detectors.detector import Detector
 
 LABELS = torch.tensor([0, 1])

@@ -1,11 +1,11 @@
-"""Twins of N-FGSM lie in the wider ball, go uphill, and leave the network as it was."""
+"""TrainingAttack of N-FGSM lie in the wider ball, go uphill, and leave the network as it was."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from regimes import LABELS, images, smooth_detector
 
-from advforensics.attacks.threat import LEVEL
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.noise_fgsm import NoiseFGSM
 
 
@@ -28,10 +28,10 @@ def test_without_noise_it_is_fgsm() -> None:
 def test_it_leaves_the_network_as_it_was() -> None:
     detector = smooth_detector().train()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    twins = NoiseFGSM(2.0)(detector, images(), LABELS, 4 * LEVEL)
-    assert not twins.requires_grad
-    assert (twins >= 0).all()
-    assert (twins <= 1).all()
+    examples = NoiseFGSM(2.0)(detector, images(), LABELS, 4 * LEVEL)
+    assert not examples.requires_grad
+    assert (examples >= 0).all()
+    assert (examples <= 1).all()
     assert detector.training
     assert all(weight.requires_grad and weight.grad is None for weight in detector.parameters())
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())

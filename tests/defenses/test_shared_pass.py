@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from regimes import LABELS, images, smooth_detector
 from torch import nn
 
-from advforensics.cost import counted
 from advforensics.defenses.shared_pass import shared_pass, statistics_kept
+from advforensics.detectors.cost import counted
 
 
 def test_loss_and_gradients_are_those_of_two_ways_back() -> None:

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 import torchattacks
 from regimes import LABELS, images, random_detector, regime
 
-from advforensics.attacks.gateway import Attack
-from advforensics.attacks.threat import LEVEL
+from advforensics.attacks.gateway import TorchAttack
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.trades import Trades
 
-TPGD = Attack("tpgd", partial(torchattacks.TPGD, steps=3), "linf", relative_step=0.5)
+TPGD = TorchAttack("tpgd", partial(torchattacks.TPGD, steps=3), "linf", relative_step=0.5)
 
 
 def trades(**options: Any) -> Trades:
@@ -28,9 +28,9 @@ def test_the_loss_is_as_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     found = module.training_loss(images(), LABELS)
     torch.manual_seed(0)
-    twins = module.twins(images(), LABELS)
-    assert (twins - images()).abs().max() <= 8 * LEVEL + 1e-9
-    p, q = module.detector(images()).softmax(1), module.detector(twins).softmax(1)
+    examples = module.adversarial_examples(images(), LABELS)
+    assert (examples - images()).abs().max() <= 8 * LEVEL + 1e-9
+    p, q = module.detector(images()).softmax(1), module.detector(examples).softmax(1)
     divergence = (p * (p / q).log()).sum(1).mean()
     assert divergence > 0
     torch.testing.assert_close(found, F.cross_entropy(module.detector(images()), LABELS) + 2 * divergence)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from toys import config, random_images, tiny_detector
 
-from advforensics.checkpoint import build_detector
 from advforensics.cli import config_dir
+from advforensics.detectors.checkpoint import build_detector
 from advforensics.detectors.detector import Detector, Normalization
 from advforensics.detectors.laplacian import Laplacian
 from advforensics.detectors.plain import Plain

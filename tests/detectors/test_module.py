@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, only, random_images
 
-from advforensics.checkpoint import build_detector, load_checkpoint
-from advforensics.data import PatchStore
 from advforensics.defenses.gradient_penalty import exact
+from advforensics.detectors.checkpoint import build_detector, load_checkpoint
 from advforensics.detectors.detector import Normalization
 from advforensics.detectors.module import Adapted
+from advforensics.store.reading import PatchStore
 from advforensics.sweep import sweep
 from advforensics.train import train
 

@@ -33,12 +33,12 @@ def test_every_device_photographs_every_scene() -> None:
     source = Cameras(SCENES, models=3, devices=2, label="model", seed=1)
     pictures, _ = sift(source)
     assert len(source) == len(pictures) == 12
-    assert {picture.belonging.answer for picture in pictures} == {"model-1", "model-2", "model-3"}
-    assert len({picture.belonging.device for picture in pictures}) == 6
+    assert {picture.annotation.source_class for picture in pictures} == {"model-1", "model-2", "model-3"}
+    assert len({picture.annotation.device for picture in pictures}) == 6
     assert len({picture.group for picture in pictures}) == 2
     assert len({picture.content for picture in pictures}) == 12
     assert source.read(7).content == pictures[7].content  # type: ignore[union-attr]  # out of turn
-    assert {picture.belonging.answer for picture in sift(Cameras(SCENES, 2, 2, "device", seed=1))[0]} == {
+    assert {picture.annotation.source_class for picture in sift(Cameras(SCENES, 2, 2, "device", seed=1))[0]} == {
         f"model-{model}-device-{device}" for model, device in product((1, 2), (1, 2))
     }
 
@@ -115,7 +115,7 @@ def test_light_falls_off_and_colours_part_towards_the_corners() -> None:
 
 def test_both_pictures_of_a_scene_leave_by_the_same_camera() -> None:
     pictures, _ = sift(Recaptures(SCENES, COMPACT, seed=0))
-    assert [picture.belonging.answer for picture in pictures] == ["real", "recaptured"] * 2
+    assert [picture.annotation.source_class for picture in pictures] == ["real", "recaptured"] * 2
     assert pictures[0].group == pictures[1].group != pictures[2].group
     assert {picture.pixels.shape for picture in pictures} == {(96, 128, 3)}
 

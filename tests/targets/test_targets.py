@@ -15,12 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from toys import TINY_DETECTOR, Compose, random_images, toy_task
 
-from advforensics import targets
-from advforensics.attacks.gateway import Attack, attackable
-from advforensics.checkpoint import build_detector, save_checkpoint
+from advforensics.attacks.attackable import attackable
+from advforensics.attacks.gateway import TorchAttack
 from advforensics.cli import config_dir
-from advforensics.data import PatchStore
+from advforensics.detectors.checkpoint import build_detector, save_checkpoint
+from advforensics.store.reading import PatchStore
 from advforensics.targets.black_box import BlackBox
+from advforensics.targets.loading import load, results_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
 K = len(toy_task().classes)
@@ -141,11 +142,11 @@ def test_a_network_from_a_file_is_the_network_that_was_written(
     kind: str, net: Net, opened: PatchStore, tmp_path: Path
 ) -> None:
     target = written(net, kind, tmp_path)
-    trained, images = targets.load(target, opened), random_images(5)
+    trained, images = load(target, opened), random_images(5)
     torch.testing.assert_close(trained.detector(images), net(images))
     assert trained.gradients
     assert (trained.classes, trained.shape) == (opened.classes, opened.shape)
-    assert trained.facts() == {
+    assert trained.provenance() == {
         "task": "toy",
         "detector": "Net" if kind == "module" else Path(target.path).stem,
         "defense": "unknown",
@@ -153,14 +154,14 @@ def test_a_network_from_a_file_is_the_network_that_was_written(
         "checkpoint": hashlib.sha256(Path(target.path).read_bytes()).hexdigest(),
         "commit": "",
     }
-    assert targets.folder(target) == tmp_path
+    assert results_folder(target) == tmp_path
 
 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
 def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: PatchStore, tmp_path: Path) -> None:
-    detector, images = targets.load(written(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
+    detector, images = load(written(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
     labels = detector(images).argmax(dim=1)
-    pgd = Attack("pgd", torchattacks.PGD, "linf", relative_step=0.25)
+    pgd = TorchAttack("pgd", torchattacks.PGD, "linf", relative_step=0.25)
     with torch.no_grad():
         before = torch.nn.functional.cross_entropy(net(images), labels)
         after = torch.nn.functional.cross_entropy(net(pgd(detector, images, labels, 0.1)), labels)
@@ -178,7 +179,7 @@ def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: Patc
 def test_a_program_exported_for_one_batch_size_takes_any(
     number: int, net: Net, opened: PatchStore, tmp_path: Path
 ) -> None:
-    detector = targets.load(written(net, "exported", tmp_path, batch=4), opened).detector
+    detector = load(written(net, "exported", tmp_path, batch=4), opened).detector
     images = random_images(number).requires_grad_()
     torch.testing.assert_close(detector(images), net(images))
     (found,) = torch.autograd.grad(detector(images)[:, 0].sum(), images)
@@ -199,21 +200,21 @@ def test_a_checkpoint_of_ours_tells_its_own_facts(composed: Compose, opened: Pat
         commit="abc",
     )
     certify = composed("certify", "checkpoint=checkpoint.pt")
-    trained = targets.load(certify.target, opened)
+    trained = load(certify.target, opened)
     assert (trained.seed, trained.commit, trained.gradients) == (5, "abc", True)
-    assert targets.folder(certify.target) == Path()
+    assert results_folder(certify.target) == Path()
 
 
 def test_no_detector_at_all_is_an_error_that_says_what_to_give(opened: PatchStore) -> None:
     with pytest.raises(ValueError, match="checkpoint=PATH"):
-        targets.load(config("checkpoint"), opened)
+        load(config("checkpoint"), opened)
 
 
 def test_a_detached_detector_is_left_to_black_boxes(
     opened: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not targets.load(written(Detached().eval(), "module", tmp_path), opened).gradients
+        assert not load(written(Detached().eval(), "module", tmp_path), opened).gradients
     assert "white-box attacks are left out" in caplog.text
 
 
@@ -222,7 +223,7 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
     options: dict[str, Any] = {"_target_": f"{__name__}.{function}"}
     options |= {"_partial_": False, "factor": 1.0} if function == "Asker" else {}
     target = config("callable", function=options)
-    trained, images = targets.load(target, opened), random_images(3).requires_grad_()
+    trained, images = load(target, opened), random_images(3).requires_grad_()
     logits = trained.detector(images)
     np.testing.assert_allclose(logits.numpy(), linear(images.detach().numpy()), rtol=1e-6)
     assert not trained.gradients
@@ -230,7 +231,7 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
     assert trained.name == function
     assert trained.sha256 == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     with pytest.raises(ValueError, match="folder=PATH"):
-        targets.folder(target)
+        results_folder(target)
 
 
 @pytest.mark.parametrize(
@@ -245,14 +246,14 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
 )
 def test_what_is_no_detector_is_refused_with_the_reason(function: str, reason: str, opened: PatchStore) -> None:
     with pytest.raises(ValueError, match=reason):
-        targets.load(config("callable", function={"_target_": f"{__name__}.{function}"}), opened)
+        load(config("callable", function={"_target_": f"{__name__}.{function}"}), opened)
 
 
 def test_pictures_of_another_shape_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
     path = tmp_path / "large.pt2"
     torch.export.save(torch.export.export(net, (random_images(4, size=40),)), path)
     with pytest.raises(ValueError, match=r"fails on pictures \(2, 1, 32, 32\)"):
-        targets.load(config("exported", path=str(path)), opened)
+        load(config("exported", path=str(path)), opened)
 
 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "exported", "onnx"])
@@ -260,22 +261,22 @@ def test_a_missing_file_and_one_of_another_kind_are_refused(kind: str, opened: P
     path = tmp_path / "file"
     target = config(kind, path=str(path), **({"module": {"_target_": f"{__name__}.Net"}} if kind == "module" else {}))
     with pytest.raises(FileNotFoundError, match=r"target\.path=PATH"):
-        targets.load(target, opened)
+        load(target, opened)
     path.write_text("hello")
     with pytest.raises(ValueError, match=str(path)):
-        targets.load(target, opened)
+        load(target, opened)
 
 
 def test_weights_that_do_not_fit_and_code_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
     target = written(net, "module", tmp_path)
     with pytest.raises(ValueError, match="do not fit Net"):
-        targets.load(OmegaConf.merge(target, {"module": {"width": 5}}), opened)  # type: ignore[arg-type]
+        load(OmegaConf.merge(target, {"module": {"width": 5}}), opened)  # type: ignore[arg-type]
     torch.save(net, target.path)  # a whole module: unpickling it would run code
     with pytest.raises(ValueError, match="tensors only"):
-        targets.load(target, opened)
+        load(target, opened)
     torch.save({"state_dict": net.state_dict(), "epoch": 3}, target.path)
     images = random_images(2)
-    torch.testing.assert_close(targets.load(target, opened).detector(images), net(images))
+    torch.testing.assert_close(load(target, opened).detector(images), net(images))
 
 
 # An ONNX file by hand, since writing one takes a package: messages of the protocol buffers that onnx.proto describes.
@@ -320,7 +321,7 @@ def test_an_onnx_file_is_a_black_box_for_batches_of_any_size(batch: int, opened:
     rng, path = np.random.default_rng(0), tmp_path / "net.onnx"
     weight, bias = rng.normal(size=(1024, K)).astype(np.float32), rng.normal(size=K).astype(np.float32)
     path.write_bytes(onnx_file(weight, bias, batch, side=32))
-    trained = targets.load(config("onnx", path=str(path)), opened)
+    trained = load(config("onnx", path=str(path)), opened)
     assert (trained.name, trained.gradients) == ("net", False)
     for number in (1, 4, 5):
         images = random_images(number)

@@ -29,9 +29,9 @@ def shipped(**options: Any) -> Manipulation:
 def test_there_is_a_version_for_every_class_in_the_order_of_labels() -> None:
     task = shipped()
     versions = list(task.versions(picture(0), seed=0))
-    classes = task.classes_of({version.answer for version in versions})
-    assert [version.answer for version in versions] == [version.operation for version in versions]
-    assert tuple(version.answer for version in versions) == classes == tuple(NAMES)
+    classes = task.classes_of({version.class_name for version in versions})
+    assert [version.class_name for version in versions] == [version.operation for version in versions]
+    assert tuple(version.class_name for version in versions) == classes == tuple(NAMES)
 
 
 def test_versions_depend_on_the_picture_and_the_seed_alone() -> None:
@@ -39,7 +39,7 @@ def test_versions_depend_on_the_picture_and_the_seed_alone() -> None:
     first = list(task.versions(picture(0), seed=0))
     list(task.versions(picture(1), seed=5))
     for version, again in zip(first, shipped().versions(picture(0), seed=0), strict=True):
-        assert (version.answer, version.parameters) == (again.answer, again.parameters)
+        assert (version.class_name, version.parameters) == (again.class_name, again.parameters)
         assert np.array_equal(version.pixels, again.pixels)
     other = list(task.versions(picture(0), seed=1))
     assert any(version.parameters != again.parameters for version, again in zip(first, other, strict=True))
@@ -118,7 +118,7 @@ def test_the_binary_question_has_one_version_of_each_class_and_shows_all_operati
     shown = set()
     for seed in range(100):
         null, manipulated = task.versions(picture(0), seed)
-        assert (null.answer, manipulated.answer, null.operation) == (NAMES[0], "manipulated", NAMES[0])
+        assert (null.class_name, manipulated.class_name, null.operation) == (NAMES[0], "manipulated", NAMES[0])
         shown.add(manipulated.operation)
     assert shown == set(NAMES[1:])
 
@@ -131,5 +131,5 @@ def test_resampling_scales_by_the_factor_it_recorded() -> None:
 
 
 def test_one_operation_is_no_question() -> None:
-    with pytest.raises(ValueError, match="two answers"):
+    with pytest.raises(ValueError, match="two classes"):
         Manipulation("toy", {"pristine": Operation(partial(A.NoOp))})

@@ -23,12 +23,14 @@ from toys import LEARNT, QUIET, Brightness, Sharpness, config
 
 from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.losses import margin
-from advforensics.attacks.threat import LEVEL
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchData, PatchDataset, PatchStore
+from advforensics.attacks.threat_model import LEVEL
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.store.datamodule import PatchData
+from advforensics.store.reading import PatchDataset, PatchStore
 from advforensics.train import train
-from advforensics.training import Course, EpochSeed, RobustValidation
-from advforensics.training.robust_validation import standard_error, survival
+from advforensics.training.robust_validation import RobustValidation, standard_error, survival
+from advforensics.training.seeding import EpochSeed
+from advforensics.training.training_log import TrainingLog
 
 pytestmark = QUIET
 ATTACK = Ascent("apgd", "linf", margin, steps=5)
@@ -97,7 +99,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, store: Path, database: Path
 def verdict(detector: nn.Module, patches: PatchDataset, attack: Any) -> Verdict:
     images, labels = patches[range(len(patches))]
     logits = detector(images)
-    some, truth = patches[patches.spread(ATTACKED)]
+    some, truth = patches[patches.balanced(ATTACKED)]
     forward = [0]
     counting = detector.register_forward_hook(lambda _, inputs, __: forward.append(len(inputs[0])))
     before = detector(some).argmax(1) == truth
@@ -276,7 +278,7 @@ def test_several_processes_find_what_one_does(store: Path) -> None:
     assert alone["val_robust_accuracy"] < alone["val_robust_area"] < 1  # some survive, some until the attack
     assert validated(store, 2) == validated(store, 3) == alone
     patches = PatchDataset(PatchStore(store), "val")
-    chosen = patches.spread(13)
+    chosen = patches.balanced(13)
     images, labels = patches[chosen]
     survived = survival(sharp(), images, labels, cast(Ascent, softened), LEVEL).double().numpy()
     error = standard_error(survived, pd.factorize(patches.manifest["group"].iloc[chosen])[0])
@@ -300,9 +302,9 @@ def test_the_course_tells_seconds_the_share_of_them_that_was_waited_and_images_o
     )
     detector = nn.Linear(4, 3)
     module: Any = SimpleNamespace(detector=detector, device=torch.device("cpu"), log_dict=lambda *args, **options: None)
-    state = Course(tmp_path / "training.csv").state_dict()
+    state = TrainingLog(tmp_path / "training.csv").state_dict()
     for pause in (100.0, 1000.0):  # before each of two processes that do an epoch each
-        course = Course(tmp_path / "training.csv")
+        course = TrainingLog(tmp_path / "training.csv")
         course.load_state_dict(state)
         clock[0] += pause
         course.on_fit_start(trainer, module)

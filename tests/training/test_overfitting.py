@@ -1,9 +1,8 @@
-"""The guard lets honest training be, sees when twins and attack part, and goes back to where they agreed."""
+"""The guard lets honest training be, sees when examples and attack part, and goes back to where they agreed."""
 
 import copy
 import io
 import math
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,26 +10,25 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import EMAWeightAveraging, WeightAveraging
 from regimes import regime
 from torch import Tensor, nn
 
-from advforensics.defenses.adversarial import Adversarial
+from advforensics.defenses.adversarial import AdversarialTraining
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.free import Free
 from advforensics.defenses.mart import Mart
 from advforensics.defenses.regularized_fusion import RegularizedFusion
 from advforensics.defenses.trades import Trades
-from advforensics.training import OverfittingGuard
-from advforensics.training.averaging import ema
+from advforensics.training.overfitting import OverfittingGuard
 
 LABELS = torch.tensor([0, 1, 0, 1])
 IMAGES = LABELS.view(4, 1, 1, 1).repeat(1, 1, 2, 2) * 0.6 + 0.2
 
 
 class Harmless:
-    """Twins that are the images themselves: what a detector that overfits makes of a single step."""
+    """TrainingAttack that are the images themselves: what a detector that overfits makes of a single step."""
 
     name = "harmless"
     is_fgsm = False
@@ -51,16 +49,16 @@ class Fatal(Harmless):
         return torch.cat([1 - images[: self.turned], images[self.turned :]])
 
 
-class Own(Adversarial):
-    """Somebody's own defence: twins alone."""
+class Own(AdversarialTraining):
+    """Somebody's own defence: examples alone."""
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.detector(self.twins(images, labels)), labels)
+        return F.cross_entropy(self.detector(self.adversarial_examples(images, labels)), labels)
 
 
 PENALTY: dict[str, Any] = {"penalty": "exact", "norm": "l2", "squared": False, "step_levels": 0.05}
 FUSION: dict[str, Any] = {"weight": 1.0, "fusion": "sum", "reuse_gradient": False}
-DEFENSES: list[tuple[type[Adversarial], dict[str, Any]]] = [
+DEFENSES: list[tuple[type[AdversarialTraining], dict[str, Any]]] = [
     (AdversarialFusion, FUSION),
     (RegularizedFusion, {**FUSION, "weight": 0.5, "penalty_weight": 0.01, **PENALTY}),
     (Trades, {"beta": 1.0}),
@@ -73,7 +71,7 @@ class Training:
     """A training of a detector of bright and dark, as far as a callback can see."""
 
     def __init__(
-        self, kind: type[Adversarial] = AdversarialFusion, options: dict[str, Any] = FUSION, *layers: nn.Module
+        self, kind: type[AdversarialTraining] = AdversarialFusion, options: dict[str, Any] = FUSION, *layers: nn.Module
     ) -> None:
         linear = nn.Linear(4, 2)
         with torch.no_grad():
@@ -94,7 +92,7 @@ class Training:
         return next(self.module.detector.parameters()).detach().clone()
 
     def average(self) -> WeightAveraging:
-        averaging = WeightAveraging(avg_fn=partial(ema, decay=0.9))
+        averaging: WeightAveraging = EMAWeightAveraging(decay=0.9)
         averaging.setup(self.trainer, self.module, "fit")
         self.trainer.callbacks.append(averaging)
         return averaging
@@ -166,7 +164,7 @@ def test_what_overfits_from_the_start_begins_again(training: Training) -> None:
 
 @pytest.mark.parametrize(("kind", "options"), DEFENSES)
 def test_every_defence_with_an_attack_can_be_guarded(
-    kind: type[Adversarial], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kind: type[AdversarialTraining], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
     training = Training(kind, options)
@@ -181,8 +179,8 @@ def test_every_defence_with_an_attack_can_be_guarded(
     assert guard.caught == 1
     assert torch.equal(training.weight, good)
     training.step(guard)
-    assert training.module.last_twins is not None
-    assert torch.equal(training.module.last_twins[0], 1 - IMAGES)  # what the attack makes
+    assert training.module.last_examples is not None
+    assert torch.equal(training.module.last_examples[0], 1 - IMAGES)  # what the attack makes
 
 
 def test_fusion_that_reused_the_gradient_goes_on_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +191,8 @@ def test_fusion_that_reused_the_gradient_goes_on_with_the_attack(monkeypatch: py
     for _ in range(7):
         training.step(guard)
     assert guard.caught == 1
-    assert training.module.last_twins is not None
-    assert torch.equal(training.module.last_twins[0], 1 - IMAGES)
+    assert training.module.last_examples is not None
+    assert torch.equal(training.module.last_examples[0], 1 - IMAGES)
 
 
 @pytest.mark.parametrize(("kind", "options"), [(Baseline, {}), (Free, {"eps_levels": 1.0, "warmup": 0.0})])
@@ -202,7 +200,7 @@ def test_a_defence_without_an_attack_is_refused_before_its_first_step(kind: type
     module = regime(kind, nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), **options)
     options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     trainer = pl.Trainer(max_epochs=1, callbacks=[guard_against(Fatal(4))], enable_progress_bar=False, **options)
-    with pytest.raises(ValueError, match=rf"{kind.__name__} is no Adversarial.*set defense\.guard=null$"):
+    with pytest.raises(ValueError, match=rf"{kind.__name__} is no AdversarialTraining.*set defense\.guard=null$"):
         trainer.fit(module, [(IMAGES, LABELS)])
     assert trainer.global_step == 0
 
@@ -211,8 +209,8 @@ def test_a_defence_that_does_not_tell_its_twins_is_an_error(training: Training) 
     guard = guard_against(Fatal(4))
     training.step(guard)
     training.trainer.global_step = 2
-    training.module.last_twins = None
-    with pytest.raises(ValueError, match=r"make twins with self\.twins"):
+    training.module.last_examples = None
+    with pytest.raises(ValueError, match=r"make examples with self\.examples"):
         guard.on_train_batch_end(training.trainer, training.module, None, (IMAGES, LABELS), 0)
 
 
@@ -292,6 +290,6 @@ def test_an_epoch_tells_its_own_lead_and_none_where_there_was_no_look(training: 
     guard.on_train_epoch_end(training.trainer, training.module)
     training.step(guard)
     guard.on_train_epoch_end(training.trainer, training.module)
-    first, second = (told["twins_lead"] for told in training.told)
+    first, second = (told["overfitting_gap"] for told in training.told)
     assert first == 0.25
     assert math.isnan(second)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from advforensics.attacks.gateway import attackable
+from advforensics.attacks.attackable import attackable
 from advforensics.attacks.losses import Loss, margin, margins
 from advforensics.attacks.steps import AdaptiveStep, StepRule
-from advforensics.attacks.threat import Norm, project, size
+from advforensics.attacks.threat_model import Norm, project, size
 
 # What the detector gets to see of candidates (N, C, H, W) for some of the images, by their indices (N,).
 Deliver = Callable[[Tensor, Tensor], Tensor]
@@ -22,10 +22,12 @@ def as_made(candidates: Tensor, chosen: Tensor) -> Tensor:
 class Ascent:
     """A white-box attack that climbs a loss inside a ball.
 
-    Each image leaves as soon as it has fallen. It also leaves when there is no hope: when its lead is more than a
-    quarter of what it was at the start of the run and, were it to shrink on at twice the pace of the last eighth of the
-    steps, would still be there at the end. With `AdaptiveStep` this is
-    APGD, with `FixedStep` PGD; without leaving early both give the pictures that torchattacks gives.
+    Each image stops as soon as it has fallen. An image also stops when there is no hope left. That is when its margin
+    is more than a quarter of what it was at the start of the run, and would still be positive at the end if it shrank
+    at twice the pace of the last eighth of the steps.
+
+    With `AdaptiveStep` this is APGD, with `FixedStep` it is PGD. Without early stopping both give the pictures that
+    torchattacks gives.
 
     Args:
         name: Its name in tables.
@@ -33,12 +35,16 @@ class Ascent:
         loss: What to raise, from :mod:`advforensics.attacks.losses`.
         steps: Gradient steps of one run.
         restarts: Runs from random starts after the first, which begins at ``start`` if there is one.
-        targets: Wanted classes that are tried one after the other, the likeliest first, at most K - 1;
-            ``None`` for no wanted class.
-        wanted: A class to reach, whatever the true one: class 0, say, to look pristine. Images of that class stay.
+        n_target_classes: How many target classes to try one after the other, the likeliest first, at most K - 1;
+            ``None`` for an untargeted attack.
+        target_class: One class to reach, whatever the true one: class 0, for instance, to look pristine. Images of
+            that class stay as they are.
         step_rule: How a gradient moves a picture.
         thorough: Go on with images for which there is no hope.
         fresh: Begin the first run at random too, whatever is known already.
+
+    Raises:
+        ValueError: If ``steps`` or ``restarts`` is out of range, or both kinds of target are given.
     """
 
     knowledge = "white box"
@@ -51,23 +57,23 @@ class Ascent:
         steps: int,
         *,
         restarts: int = 0,
-        targets: int | None = None,
-        wanted: int | None = None,
+        n_target_classes: int | None = None,
+        target_class: int | None = None,
         step_rule: type[StepRule] = AdaptiveStep,
         thorough: bool = False,
         fresh: bool = False,
     ) -> None:
         if steps < 1 or restarts < 0:
             raise ValueError(f"attack {name}: steps must be 1 or more and restarts 0 or more, got {steps}, {restarts}")
-        if targets is not None and wanted is not None:
-            raise ValueError(f"attack {name}: give `targets` or `wanted`, not both")
+        if n_target_classes is not None and target_class is not None:
+            raise ValueError(f"attack {name}: give `n_target_classes` or `target_class`, not both")
         self.name = name
         self.norm: Norm = norm
         self.loss = loss
         self.steps = steps
         self.restarts = restarts
-        self.targets = targets
-        self.wanted = wanted
+        self.n_target_classes = n_target_classes
+        self.target_class = target_class
         self.step_rule = step_rule
         self.thorough = thorough
         self.fresh = fresh
@@ -94,10 +100,10 @@ class Ascent:
             eps: Radius per pixel value, in [0, 1].
             start: Where the first run begins, ``(N, C, H, W)``; ``None`` for a random place in the ball.
             deliver: What the detector sees of candidates inside the ball; gradients must get through it.
-            leave: Whether images leave early. Without, every image gets all steps and ends where its loss was highest:
+            leave: Whether images stop early. If not, every image gets all steps and ends where its loss was highest:
                 for pictures that are to fool another detector, or to outlive a compression drawn at random.
-            thorough: Go on with images for which there is no hope, for this once.
-            step_rule: Another rule than the attack's own, for this once.
+            thorough: Go on with images for which there is no hope, in this call.
+            step_rule: Another rule than the attack's own, in this call.
         """
         images = images.detach()
         if eps == 0 or len(images) == 0:
@@ -107,25 +113,25 @@ class Ascent:
             search = _Search(self, detector, images, labels, eps, deliver, leave, patient, rule)
             known = None if self.fresh or start is None else project(self.norm, eps, images, start)
             for run in range(self.restarts + 1):
-                for wanted in self._goals(detector, images, labels):
+                for targets in self._targets(detector, images, labels):
                     begin = search.random_start() if run or known is None else known
-                    search.run(begin, wanted)
+                    search.run(begin, targets)
         return search.pictures
 
-    def _goals(self, detector: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor | None]:
-        """Return the wanted class of each image, ``(N,)``, for each run; None where any wrong class will do."""
-        if self.wanted is not None:
-            return [torch.full_like(labels, self.wanted)]
-        if self.targets is None:
+    def _targets(self, detector: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor | None]:
+        """Return the target class of each image, ``(N,)``, for each run; None for an untargeted run."""
+        if self.target_class is not None:
+            return [torch.full_like(labels, self.target_class)]
+        if self.n_target_classes is None:
             return [None]
         with torch.no_grad():
             logits = detector(images).scatter(1, labels[:, None], -torch.inf)
         likeliest = logits.argsort(dim=1, descending=True)
-        return list(likeliest[:, : min(self.targets, logits.shape[1] - 1)].unbind(1))
+        return list(likeliest[:, : min(self.n_target_classes, logits.shape[1] - 1)].unbind(1))
 
 
 class _Search:
-    """What one call has found so far: each image's best picture, and by how much the true class still leads there."""
+    """What one call has found so far: each image's best picture, its margin and its highest loss."""
 
     def __init__(
         self,
@@ -143,8 +149,8 @@ class _Search:
         self.leave, self.thorough, self.step_rule = leave, thorough, step_rule
         self.images, self.labels = images, labels
         self.pictures = images.clone()
-        self.leads = torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
-        self.highest = torch.full_like(self.leads, -torch.inf)
+        self.margins = torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
+        self.highest = torch.full_like(self.margins, -torch.inf)
 
     def random_start(self) -> Tensor:
         """Return a place on the border of each ball, drawn as APGD draws it: ``(N, C, H, W)``."""
@@ -157,72 +163,75 @@ class _Search:
             moved = self.images + self.eps * noise / size("l2", noise)
         return moved.clamp(0, 1)
 
-    def run(self, begin: Tensor, wanted: Tensor | None) -> None:
+    def run(self, begin: Tensor, targets: Tensor | None) -> None:
         """Climb from a start, on the images that have not fallen yet."""
         attack = self.attack
-        chosen = (self.leads > 0).nonzero().flatten() if self.leave else torch.arange(len(begin), device=begin.device)
-        if wanted is not None:
-            chosen = chosen[wanted[chosen] != self.labels[chosen]]
+        chosen = (self.margins > 0).nonzero().flatten() if self.leave else torch.arange(len(begin), device=begin.device)
+        if targets is not None:
+            chosen = chosen[targets[chosen] != self.labels[chosen]]
         pictures = begin[chosen]
         rule = self.step_rule(attack.norm, self.eps, self.images[chosen], attack.steps)
         window = max(attack.steps // 8, 5)
-        lead = before = at_start = torch.full((len(chosen),), torch.inf, dtype=begin.dtype, device=begin.device)
+        # The smallest margin of this run: now, at the start of the window, and at the start of the run.
+        smallest = before = at_start = torch.full((len(chosen),), torch.inf, dtype=begin.dtype, device=begin.device)
         for step in range(attack.steps + 1):
             if len(chosen) == 0:
                 return
-            goal = None if wanted is None else wanted[chosen]
+            target = None if targets is None else targets[chosen]
             last = step == attack.steps
-            pictures, losses, logits = self._look(pictures, chosen, goal, last)
+            pictures, losses, logits = self._forward(pictures, chosen, target, last)
             stays = self._record(pictures.detach(), logits, losses, chosen) > 0
-            ahead = margins(logits, self.labels[chosen]) if goal is None else -margin(logits, self.labels[chosen], goal)
-            lead = torch.minimum(lead, ahead)
-            at_start = at_start if step else lead
+            labels = self.labels[chosen]
+            smallest = torch.minimum(
+                smallest, margins(logits, labels) if target is None else -margin(logits, labels, target)
+            )
+            at_start = at_start if step else smallest
             if not self.leave:
                 stays = torch.ones_like(stays)
             elif step % window == 0:
-                # So much can still be gained, were it to go on twice as well. The first steps tell nothing.
-                reach = 2 * (before - lead) * (attack.steps - step) / window
+                # So much can still be gained if it goes on twice as well. The first steps tell nothing.
+                reach = 2 * (before - smallest) * (attack.steps - step) / window
                 if step > window and not self.thorough:
-                    stays &= (lead < reach) | (lead < at_start / 4)
-                before = lead
+                    stays &= (smallest < reach) | (smallest < at_start / 4)
+                before = smallest
             if last:
                 return
             if not stays.all():
                 rule.keep(stays)
-                # A forward pass costs a fraction of a backward one: rather repeat it for the few that stay than
-                # carry the many that leave back through the network.
+                # A forward pass costs a fraction of a backward one. It is cheaper to repeat it for the few that stay
+                # than to carry the many that leave back through the network.
                 again = 4 * int(stays.sum()) < 3 * len(stays)
-                chosen, lead, before, at_start = chosen[stays], lead[stays], before[stays], at_start[stays]
+                chosen, smallest, before, at_start = chosen[stays], smallest[stays], before[stays], at_start[stays]
                 if len(chosen) == 0:
                     return
                 if again:
-                    goal = None if wanted is None else wanted[chosen]
-                    pictures, losses, _ = self._look(pictures.detach()[stays], chosen, goal, last)
+                    target = None if targets is None else targets[chosen]
+                    pictures, losses, _ = self._forward(pictures.detach()[stays], chosen, target, last)
                     stays = torch.ones_like(chosen, dtype=torch.bool)
             (gradients,) = torch.autograd.grad(losses[stays].sum(), pictures)
             pictures = rule.step(pictures.detach()[stays], gradients[stays], losses.detach()[stays])
 
-    def _look(
-        self, pictures: Tensor, chosen: Tensor, wanted: Tensor | None, last: bool
+    def _forward(
+        self, pictures: Tensor, chosen: Tensor, target: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return pictures as leaves, and the losses and logits of what is delivered of them."""
         with torch.set_grad_enabled(not last):
             pictures = pictures.detach().requires_grad_(not last)
             logits = self.detector(self.deliver(pictures, chosen))
-            losses = self.attack.loss(logits, self.labels[chosen], wanted)
+            losses = self.attack.loss(logits, self.labels[chosen], target)
         return pictures, losses, logits.detach()
 
     def _record(self, pictures: Tensor, logits: Tensor, losses: Tensor, chosen: Tensor) -> Tensor:
-        """Keep each image's best picture; return by how much its true class leads, ``(n,)``."""
+        """Keep each image's best picture; return the margins, ``(n,)``, at 0 or less where an image has fallen."""
         labels = self.labels[chosen]
-        lead = margins(logits, labels)
-        if self.attack.wanted is not None:  # only the wanted class will do
-            wanted = torch.full_like(labels, self.attack.wanted)
-            lead = torch.where(wanted == labels, torch.inf, -margins(logits, wanted))
+        margin_now = margins(logits, labels)
+        if self.attack.target_class is not None:  # no other class will do
+            target = torch.full_like(labels, self.attack.target_class)
+            margin_now = torch.where(target == labels, torch.inf, -margins(logits, target))
         losses = losses.detach()
-        better = lead < self.leads[chosen] if self.leave else losses > self.highest[chosen]
+        better = margin_now < self.margins[chosen] if self.leave else losses > self.highest[chosen]
         rows = chosen[better]
         self.pictures[rows] = pictures[better]
-        self.leads[rows] = lead[better]
+        self.margins[rows] = margin_now[better]
         self.highest[rows] = losses[better]
-        return lead
+        return margin_now

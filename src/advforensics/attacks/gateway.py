@@ -1,57 +1,18 @@
 """The one gateway to torchattacks: nothing else in the project calls it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 import torchattacks
 from torch import Tensor, nn
 
+from advforensics.attacks.attackable import attackable
 from advforensics.attacks.losses import margins
-from advforensics.attacks.threat import Norm, project, radius
+from advforensics.attacks.threat_model import Norm, project, radius
 
 
-@contextmanager
-def attackable(detector: nn.Module) -> Iterator[None]:
-    """Put a detector into the state an attack needs, and everything back afterwards.
-
-    Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
-    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
-    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
-    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
-    thaws frozen batch normalisation), each weight its own ``requires_grad``.
-
-    Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
-    trainers in ``conf/trainer`` turn that off.
-
-    Raises:
-        RuntimeError: In inference mode.
-    """
-    if torch.is_inference_mode_enabled():
-        raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
-    modes = [(module, module.training) for module in detector.modules()]
-    frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
-    devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
-    try:
-        detector.eval()
-        for parameter, _ in frozen:
-            parameter.requires_grad_(False)
-        with torch.enable_grad(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            yield
-    finally:
-        np.random.set_state(numpys)  # noqa: NPY002
-        for module, mode in modes:
-            module.training = mode
-        for parameter, required in frozen:
-            parameter.requires_grad_(required)
-
-
-class Attack:
+class TorchAttack:
     """A torchattacks attack with its norm, callable at any radius.
 
     Its loop is torchattacks' own: it starts where it likes and sees pictures as it makes them, in float.
@@ -97,8 +58,8 @@ class Attack:
             detector: The network under attack; left as it was found.
             images: ``(N, C, H, W)`` in [0, 1].
             labels: ``(N,)``, the true classes.
-            eps: Radius per pixel value, in [0, 1]; see :mod:`advforensics.attacks.threat`. At 0, or without images,
-                the images themselves come back.
+            eps: Radius per pixel value, in [0, 1]; see :mod:`.threat_model`. At 0, or without images, the images
+                themselves come back.
 
         Raises:
             ValueError: If the detector has fewer than 2 logits, or images leave [0, 1].

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from advforensics.attacks.gateway import attackable
+from advforensics.attacks.attackable import attackable
 from advforensics.attacks.losses import margins
-from advforensics.attacks.threat import Norm, levels_budget
+from advforensics.attacks.threat_model import Norm, levels_budget
 
 SEARCH = 24  # halvings of the interval in which a price is sought
 
@@ -22,10 +22,10 @@ def descend(
     passes: int,
     wanted: int | None = None,
 ) -> Tensor:
-    """Lower the lead of the true class by moving pixel values one level at a time; return the new pictures.
+    """Lower the margin by moving pixel values one level at a time; return the new pictures.
 
     Each pass tries as many of the moves that the gradient values most as went well last time, times two, or half as
-    many as went ill; moves are kept only if the lead of the true class falls. Under L2 a move that no longer fits
+    many as went ill; moves are kept only if the margin falls. Under L2 a move that no longer fits
     into the ball pays for itself by undoing the changes that matter least. Images that have fallen are left alone.
 
     Args:
@@ -36,10 +36,10 @@ def descend(
         detector: The network under attack; left as it was found.
         labels: True classes, ``(N,)``.
         passes: At most this many forward passes, and as many backward, per image.
-        wanted: A class to reach: lowered is what the best other class leads it by. ``None`` for any wrong class.
+        wanted: A class to reach: lowered is what the best other class margin it by. ``None`` for any wrong class.
     """
 
-    def lead(pictures: Tensor, labels: Tensor) -> Tensor:
+    def margin_of(pictures: Tensor, labels: Tensor) -> Tensor:
         logits = detector(pictures)
         return margins(logits, labels) if wanted is None else -margins(logits, torch.full_like(labels, wanted))
 
@@ -50,25 +50,25 @@ def descend(
     values = images.shape[1:].numel()
     with attackable(detector):
         with torch.no_grad():
-            leads = lead(pictures, labels)
+            margin = margin_of(pictures, labels)
         moves = torch.full_like(labels, max(values // 8, 1))
         gradients = torch.zeros_like(images)
         stale = torch.ones_like(labels, dtype=torch.bool)
         for _ in range(passes):
-            standing = leads >= 0
+            standing = margin >= 0
             if not standing.any():
                 break
             if (due := (standing & stale).nonzero().flatten()).numel():
                 here = ((original[due] + change[due]) / 255).requires_grad_()
-                (gradients[due],) = torch.autograd.grad(lead(here, labels[due]).sum(), here)
+                (gradients[due],) = torch.autograd.grad(margin_of(here, labels[due]).sum(), here)
                 stale[due] = False
             chosen = standing.nonzero().flatten()
             proposed = _moved(norm, eps, original[chosen], change[chosen], gradients[chosen], moves[chosen])
             with torch.no_grad():
-                found = lead((original[chosen] + proposed) / 255, labels[chosen])
-            better = found < leads[chosen]
+                found = margin_of((original[chosen] + proposed) / 255, labels[chosen])
+            better = found < margin[chosen]
             rows = chosen[better]
-            change[rows], leads[rows], stale[rows] = proposed[better], found[better], True
+            change[rows], margin[rows], stale[rows] = proposed[better], found[better], True
             moves[chosen] = torch.where(better, moves[chosen] * 2, moves[chosen] // 2).clamp(1, values)
     return (original + change) / 255
 

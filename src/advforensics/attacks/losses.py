@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# From logits (N, K), true classes (N,) and, for a targeted loss, wanted classes (N,), to losses (N,).
+# From logits (N, K), true classes (N,) and, for a targeted loss, target classes (N,), to losses (N,).
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -22,37 +22,37 @@ def log_odds(logits: Tensor) -> Tensor:
     return logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
-    """Cross-entropy of the true class; towards a wanted class, minus that of the wanted one. Shape ``(N,)``.
+def cross_entropy(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    """Cross-entropy of the true class; towards a target class, minus that of the target class. Shape ``(N,)``.
 
     It is nearly flat where a detector is very sure, which is why an ensemble also needs a margin.
     """
-    if wanted is None:
+    if target is None:
         return F.cross_entropy(logits, labels, reduction="none")
-    return -F.cross_entropy(logits, wanted, reduction="none")
+    return -F.cross_entropy(logits, target, reduction="none")
 
 
-def margin(logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
-    """How far the best other class, or the wanted one, leads the true class. Shape ``(N,)``; defined for any K >= 2.
+def margin(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    """How far the best other class, or the target class, leads the true class. Shape ``(N,)``; defined for any K >= 2.
 
     Carlini & Wagner 2016 (arXiv 1608.04644), without the cut at confidence 0.
     """
-    if wanted is None:
+    if target is None:
         return -margins(logits, labels)
-    return (logits.gather(1, wanted[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+    return (logits.gather(1, target[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
 
 
-def dlr(logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
+def dlr(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
     """The margin over the spread of the logits, which no scale of the logits can flatten. Shape ``(N,)``.
 
-    Difference of logits ratio (Croce & Hein 2020, arXiv 2003.01690): defined for K >= 3, towards a wanted class for
+    Difference of logits ratio (Croce & Hein 2020, arXiv 2003.01690): defined for K >= 3, towards a target class for
     K >= 4. Below that the margin takes its place: for two classes the ratio would be constant.
     """
     ordered = logits.sort(dim=1, descending=True).values
-    if wanted is None and logits.shape[1] >= 3:
+    if target is None and logits.shape[1] >= 3:
         spread = ordered[:, 0] - ordered[:, 2]
-    elif wanted is not None and logits.shape[1] >= 4:
+    elif target is not None and logits.shape[1] >= 4:
         spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
     else:
-        return margin(logits, labels, wanted)
-    return margin(logits, labels, wanted) / (spread + 1e-12)
+        return margin(logits, labels, target)
+    return margin(logits, labels, target) / (spread + 1e-12)

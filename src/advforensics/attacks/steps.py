@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from advforensics.attacks.threat import Norm, project, size
+from advforensics.attacks.threat_model import Norm, project, size
 
 
 def steepest(norm: Norm, gradients: Tensor) -> Tensor:

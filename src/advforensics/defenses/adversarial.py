@@ -4,13 +4,13 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from advforensics.attacks.threat import LEVEL
-from advforensics.data import Batch
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.baseline import Baseline
+from advforensics.store.reading import Batch
 
 
-class Twins(Protocol):
-    """What makes adversarial twins: an `Attack`, or what is good for training only."""
+class TrainingAttack(Protocol):
+    """What makes adversarial examples: an `TorchAttack`, or what is good for training only."""
 
     @property
     def name(self) -> str:
@@ -21,41 +21,41 @@ class Twins(Protocol):
         """Whether it is one step of ε along the sign of the gradient."""
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-        """Return twins ``(N, C, H, W)`` as constants; ``eps`` is the radius per pixel value, in [0, 1]."""
+        """Return examples ``(N, C, H, W)`` as constants; ``eps`` is the radius per pixel value, in [0, 1]."""
 
 
-class Adversarial(Baseline):
-    """A regime that makes adversarial twins of its images, afresh in each step, against the detector as it then is.
+class AdversarialTraining(Baseline):
+    """A regime that makes adversarial examples of its images, afresh in each step, against the detector as it then is.
 
     Args:
-        attack: Makes the twins; usually an :class:`~advforensics.attacks.gateway.Attack`.
+        attack: Makes the examples; usually an :class:`~advforensics.attacks.gateway.TorchAttack`.
         eps_levels: Radius of the attack at full strength, in levels (1/255).
         warmup: Share of the training over which the radius grows linearly from 0.
         **baseline: See :class:`~advforensics.defenses.baseline.Baseline`.
 
     Attributes:
-        last_twins: What the last step learnt from, ``(N, C, H, W)``, and its labels ``(N,)``. A subclass that makes
-            twins without `twins` sets it, so that it can be guarded against catastrophic overfitting.
+        last_examples: What the last step learnt from, ``(N, C, H, W)``, and its labels ``(N,)``. A subclass that makes
+            examples without `examples` sets it, so that it can be guarded against catastrophic overfitting.
     """
 
-    def __init__(self, attack: Twins, eps_levels: float, warmup: float, **baseline: Any) -> None:
+    def __init__(self, attack: TrainingAttack, eps_levels: float, warmup: float, **baseline: Any) -> None:
         super().__init__(**baseline)
         self.attack = attack
         self.eps_levels = eps_levels
         self.warmup = warmup
-        self.last_twins: Batch | None = None
+        self.last_examples: Batch | None = None
 
     @property
     def eps(self) -> float:
         """The radius that the warm-up has reached, in [0, 1]."""
         return self.eps_levels * LEVEL * self.warm(self.warmup)
 
-    def twins(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return adversarial twins ``(N, C, H, W)``, as constants, and remember them as the last."""
-        twins = self.attack(self.detector, images, labels, self.eps)
-        self.last_twins = twins, labels
-        return twins
+    def adversarial_examples(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return adversarial examples ``(N, C, H, W)``, as constants, and remember them as the last."""
+        examples = self.attack(self.detector, images, labels, self.eps)
+        self.last_examples = examples, labels
+        return examples
 
-    def train_on(self, attack: Twins) -> None:
-        """Make twins with another attack from here on."""
+    def train_on(self, attack: TrainingAttack) -> None:
+        """Make examples with another attack from here on."""
         self.attack = attack

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advforensics.defenses.adversarial import Adversarial, Twins
+from advforensics.defenses.adversarial import AdversarialTraining, TrainingAttack
 from advforensics.defenses.shared_pass import shared_pass
 
 
-class AdversarialFusion(Adversarial):
-    r"""Minimises :math:`(1 - w) L(x) + w L(x')`, where :math:`x'` is the adversarial twin of :math:`x`.
+class AdversarialFusion(AdversarialTraining):
+    r"""Minimises :math:`(1 - w) L(x) + w L(x')`, where :math:`x'` is the adversarial example of :math:`x`.
 
     Goodfellow et al., arXiv 1412.6572; for image forensics Zhao et al., arXiv 1803.11157, whose abstract does not tell
     whether losses are weighed or a batch is mixed: both are here.
@@ -21,12 +21,12 @@ class AdversarialFusion(Adversarial):
 
     Args:
         weight: ``w``, the adversarial share, 0 to 1; 1 is adversarial training (Madry et al., arXiv 1706.06083).
-        fusion: ``sum`` weighs the losses of each image and its twin; ``replace`` puts twins in the place of the
+        fusion: ``sum`` weighs the losses of each image and its example; ``replace`` puts examples in the place of the
             first ``w`` of the (shuffled) batch, at the price of one pass.
         reuse_gradient: Take the direction of FGSM from the clean pass that the step makes anyway: two passes instead of
             three. That gradient sees the network in training mode, with the statistics of the batch; the attack by
             itself sees it in evaluation mode.
-        **adversarial: See :class:`~advforensics.defenses.adversarial.Adversarial`.
+        **adversarial: See :class:`~advforensics.defenses.adversarial.AdversarialTraining`.
 
     Raises:
         ValueError: If ``weight`` is not between 0 and 1, ``fusion`` is unknown, or there is no clean pass whose
@@ -54,8 +54,8 @@ class AdversarialFusion(Adversarial):
         self.fusion = fusion
         self.reuse_gradient = reuse_gradient
 
-    def train_on(self, attack: Twins) -> None:
-        """Make twins with another attack from here on, whose gradients are its own."""
+    def train_on(self, attack: TrainingAttack) -> None:
+        """Make examples with another attack from here on, whose gradients are its own."""
         super().train_on(attack)
         self.reuse_gradient = False
 
@@ -71,15 +71,15 @@ class AdversarialFusion(Adversarial):
         """Return the fused loss."""
         if self.fusion == "replace":
             replaced = round(self.weight * len(images))
-            twins = self.twins(images[:replaced], labels[:replaced])
-            return self.clean_loss(torch.cat([twins, images[replaced:]]), labels)
+            examples = self.adversarial_examples(images[:replaced], labels[:replaced])
+            return self.clean_loss(torch.cat([examples, images[replaced:]]), labels)
         clean: Tensor | float
         if self.reuse_gradient:
             clean, gradients = self.clean_pass(images, labels)
-            twins = (images + self.eps * gradients.sign()).clamp(0, 1)
-            self.last_twins = twins, labels
+            examples = (images + self.eps * gradients.sign()).clamp(0, 1)
+            self.last_examples = examples, labels
         else:
             clean = self.clean_loss(images, labels) if self.weight < 1 else 0.0
-            twins = self.twins(images, labels)
-        adversarial = F.cross_entropy(self.detector(twins), labels)
+            examples = self.adversarial_examples(images, labels)
+        adversarial = F.cross_entropy(self.detector(examples), labels)
         return (1 - self.weight) * clean + self.weight * adversarial

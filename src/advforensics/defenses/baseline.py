@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from advforensics.data import Batch
+from advforensics.store.reading import Batch
 
 
 class Baseline(pl.LightningModule):

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advforensics.checkpoint import load_checkpoint
-from advforensics.data import PatchData
 from advforensics.defenses.baseline import Baseline
+from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.store.datamodule import PatchData
 
 
 class Distillation(Baseline):

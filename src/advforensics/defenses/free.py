@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advforensics.attacks.threat import LEVEL
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.shared_pass import shared_pass
 
@@ -14,7 +14,7 @@ class Free(Baseline):
     r"""Minimises :math:`L(x + \delta)`, while the same gradients move δ uphill: a step costs one pass.
 
     Every batch comes several times in a row (``defense.replays``), an epoch has as many steps as ever. δ is carried on
-    from step to step, to the next batch too. Shafahi et al., arXiv 1904.12843. It makes no twins with an attack that
+    from step to step, to the next batch too. Shafahi et al., arXiv 1904.12843. It makes no examples with an attack that
     another could take the place of, so that no guard against catastrophic overfitting takes it.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advforensics.attacks.threat import LEVEL
+from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.draws import Draws
 from advforensics.defenses.shared_pass import shared_pass, statistics_kept
 

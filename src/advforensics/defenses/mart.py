@@ -5,11 +5,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from advforensics.defenses.adversarial import Adversarial
+from advforensics.defenses.adversarial import AdversarialTraining
 from advforensics.defenses.draws import Draws
 
 
-class Mart(Adversarial):
+class Mart(AdversarialTraining):
     r"""Minimises :math:`\mathrm{BCE}(f(x'), y) + \lambda\,\mathrm{KL}(f(x) \,\|\, f(x'))\,(1 - f_y(x))`.
 
     The boosted cross-entropy BCE also pushes the likeliest wrong class down; the divergence counts the more, the less
@@ -18,7 +18,7 @@ class Mart(Adversarial):
 
     Args:
         weight: λ.
-        **adversarial: See :class:`~advforensics.defenses.adversarial.Adversarial`.
+        **adversarial: See :class:`~advforensics.defenses.adversarial.AdversarialTraining`.
     """
 
     def __init__(self, weight: float, **adversarial: Any) -> None:
@@ -26,12 +26,12 @@ class Mart(Adversarial):
         self.weight = weight
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return boosted cross-entropy on twins plus the weighted divergence."""
-        twins = self.twins(images, labels)
+        """Return boosted cross-entropy on examples plus the weighted divergence."""
+        examples = self.adversarial_examples(images, labels)
         draws = Draws(images)
         clean = self.detector(images).log_softmax(1)
         with draws.again():
-            adversarial = self.detector(twins).log_softmax(1)
+            adversarial = self.detector(examples).log_softmax(1)
         true = labels[:, None]
         wrong = adversarial.exp().scatter(1, true, 0).amax(dim=1)
         boosted = F.nll_loss(adversarial, labels) - (1 - wrong).clamp_min(1e-6).log().mean()

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advforensics.attacks.gateway import attackable
+from advforensics.attacks.attackable import attackable
 
 
 class NoiseFGSM:
-    r"""Makes twins :math:`x + \eta + \epsilon\,\mathrm{sign}\nabla L(x + \eta)`, :math:`\eta` uniform within k ε.
+    r"""Makes examples :math:`x + \eta + \epsilon\,\mathrm{sign}\nabla L(x + \eta)`, :math:`\eta` uniform within k ε.
 
     They are not projected back into the ball, so this is no attack to judge a detector by: noise wider than the ball is
     what keeps single-step training from overfitting catastrophically. de Jorge et al., arXiv 2202.01181.
@@ -24,7 +24,7 @@ class NoiseFGSM:
         self.noise = noise
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-        """Return twins ``(N, C, H, W)`` within ``(k + 1) eps`` of the images, and in [0, 1].
+        """Return examples ``(N, C, H, W)`` within ``(k + 1) eps`` of the images, and in [0, 1].
 
         Args:
             detector: The network; left as it was found.

@@ -1,15 +1,15 @@
-"""TRADES: accuracy on clean images, and the same answer on their twins."""
+"""TRADES: accuracy on clean images, and the same answer on their examples."""
 
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from advforensics.defenses.adversarial import Adversarial
+from advforensics.defenses.adversarial import AdversarialTraining
 from advforensics.defenses.draws import Draws
 
 
-class Trades(Adversarial):
+class Trades(AdversarialTraining):
     r"""Minimises :math:`L(x) + \beta\,\mathrm{KL}(f(x) \,\|\, f(x'))`, where the attack raises the divergence.
 
     A network with dropout draws the same for both, so that they differ by their pictures alone. Zhang et al.,
@@ -17,7 +17,7 @@ class Trades(Adversarial):
 
     Args:
         beta: β, what agreement is worth in terms of accuracy.
-        **adversarial: See :class:`~advforensics.defenses.adversarial.Adversarial`; the attack is ``tpgd``.
+        **adversarial: See :class:`~advforensics.defenses.adversarial.AdversarialTraining`; the attack is ``tpgd``.
     """
 
     def __init__(self, beta: float, **adversarial: Any) -> None:
@@ -26,10 +26,10 @@ class Trades(Adversarial):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy plus the weighted divergence."""
-        twins = self.twins(images, labels)
+        examples = self.adversarial_examples(images, labels)
         draws = Draws(images)
         clean = self.detector(images)
         with draws.again():
-            adversarial = self.detector(twins)
+            adversarial = self.detector(examples)
         divergence = F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
         return F.cross_entropy(clean, labels) + self.beta * divergence

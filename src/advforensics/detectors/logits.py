@@ -1,9 +1,9 @@
-"""What every detector must give, whoever wrote it."""
+"""The logits of a detector, whoever wrote it: how to get them, and what they must be."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def require_logits(given: object, classes: Sequence[str], name: str, wanted: str) -> Tensor:
@@ -41,3 +41,9 @@ def connected(logits: Tensor, images: Tensor) -> bool:
         return False
     (gradient,) = torch.autograd.grad(logits.sum(), images, allow_unused=True)
     return gradient is not None
+
+
+def predict(detector: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """Return logits ``(N, K)``, worked out without gradients and a batch at a time."""
+    with torch.no_grad():
+        return torch.cat([detector(batch) for batch in images.split(batch_size)])

@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Facts = dict[str, str | float]
+FileMetadata = dict[str, str | float]
 
 
 @dataclass(frozen=True)
-class Belonging:
+class Annotation:
     """Where a picture belongs, as far as its source knows.
 
     Attributes:
-        answer: What the source says it is: the camera, ``real``, ``recaptured``. ``None`` where a task gives the
-            answers.
+        source_class: The class that the source gives it: the camera, ``real``, ``recaptured``. ``None`` where a task
+            makes the classes.
         scene: What it shows. Pictures of one scene stay in one split; ``None`` is a scene of its own.
         device: Which specimen of a camera took it.
-        split: ``train``, ``val`` or ``test``, where a data set has been split by its authors.
+        own_split: ``train``, ``val`` or ``test``, where a data set has been split by its authors.
         series: Pictures by one camera, as far as is known: those that follow one another in a burst stay in one split.
-        moment: When it was taken, in seconds since some moment that all pictures of the series share.
+        taken_at: When it was taken, in seconds since some moment that all pictures of the series share.
     """
 
-    answer: str | None = None
+    source_class: str | None = None
     scene: str | None = None
     device: str | None = None
-    split: str | None = None
+    own_split: str | None = None
     series: str | None = None
-    moment: int | None = None
+    taken_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,22 @@ class Picture:
         name: What a person calls it: the path below the source folder, or ``scene-000012`` for a simulated one.
         content: SHA-256 (hex) of its content.
         pixels: ``uint8`` array of shape ``(H, W, 3)``, RGB, upright.
-        belonging: Where it belongs.
-        facts: What its file tells without being looked at: format, size, camera. The leak audit reads them.
+        annotation: Where it belongs.
+        file_metadata: What its file tells without being looked at: format, size, camera. The leak audit reads them.
         licence: Under which it may be used, if its source knows; in the source's words.
     """
 
     name: str
     content: str
     pixels: NDArray[np.uint8]
-    belonging: Belonging = field(default_factory=Belonging)
-    facts: Facts = field(default_factory=dict)
+    annotation: Annotation = field(default_factory=Annotation)
+    file_metadata: FileMetadata = field(default_factory=dict)
     licence: str | None = None
 
     @property
     def group(self) -> str:
         """Hash (hex) of what everything that stays in one split with this picture shares."""
-        scene = self.belonging.scene
+        scene = self.annotation.scene
         return self.content if scene is None else hashlib.sha256(scene.encode()).hexdigest()
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from advforensics.sources.base import Belonging, Picture, Rejection, Source
+from advforensics.sources.base import Annotation, Picture, Rejection, Source
 from advforensics.sources.camera import Field
 from advforensics.sources.models import draw_models
 from advforensics.sources.scenes import Scenes
@@ -64,5 +64,5 @@ class Cameras(Source):
         pixels = camera.photograph(light, noise)
         answer = self._drawn[model].name if self.label == "model" else name
         scene = f"scene-{number:06d}"
-        belonging = Belonging(answer, scene, name)
-        return Picture(f"{scene}/{name}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels, belonging)
+        annotation = Annotation(answer, scene, name)
+        return Picture(f"{scene}/{name}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels, annotation)

@@ -3,38 +3,17 @@
 import hashlib
 import io
 import os
-import re
 import stat
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Set
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
-
-from advforensics.sources.base import Belonging, Picture, Rejection, Source, UnusableError
-from advforensics.sources.facts import facts
+from advforensics.sources.base import Annotation, Picture, Rejection, Source, UnusableError
+from advforensics.sources.decoding import decode, opened
+from advforensics.sources.file_metadata import read_file_metadata
 from advforensics.sources.layouts.base import Layout
 from advforensics.sources.licences import licences as licences_of
-
-# The kind of a file is told by its first bytes, never by its name.
-_SIGNATURE_LENGTH = 12
-_SIGNATURE = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<TIFF>II[*+]\0|MM\0[*+])"
-    rb"|(?P<WEBP>RIFF.{4}WEBP)|(?P<BMP>BM.{4}\0{4})",
-    re.DOTALL,
-)
-# In compressed data 0xFF is followed by 0x00 (a stuffed byte) or 0xD0-0xD7 (a restart); neither ends it.
-_JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
-_JPEG_END = b"\xff\xd9"
-_PNG_BIT_DEPTH = 24  # offset in the file: IHDR always comes first
-_MODES_8_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-_MODES_16_BIT = {"I;16", "I;16B", "RGB", "RGBA"}  # Pillow's name for 16-bit colour does not tell its depth
 
 
 class Photos(Source):
@@ -48,7 +27,7 @@ class Photos(Source):
       values that no camera wrote.
     * 16 bits become 8 by rounding ``value / 257``.
     * Colour profiles are not applied, and CMYK is converted by the plain formula.
-    * Of several frames (pages, animations, the twin pictures of a phone) the first is the photograph.
+    * Of several frames (pages, animations, the example pictures of a phone) the first is the photograph.
 
     Files and folders whose name begins with a dot are passed over, and links to files are followed. Whatever else
     gives no picture is a rejection that says why; so is a link to a folder. Damage that still decodes, such as a broken
@@ -92,8 +71,8 @@ class Photos(Source):
         self._licences = licences_of(
             self.folder, [name for name, _ in self._files], Path(licences) if licences is not None else None
         )
-        self._places = [layout.place(PurePosixPath(name)) if layout else Belonging() for name, _ in self._files]
-        if layout and not any(isinstance(place, Belonging) for place in self._places):
+        self._places = [layout.place(PurePosixPath(name)) if layout else Annotation() for name, _ in self._files]
+        if layout and not any(isinstance(place, Annotation) for place in self._places):
             reasons = Counter(place for place in self._places if isinstance(place, str))
             told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
             raise FileNotFoundError(
@@ -122,7 +101,7 @@ class Photos(Source):
     @property
     def own_splits(self) -> Set[str | None]:
         """Those in which the layout places any file."""
-        return {place.split for place in self._places if isinstance(place, Belonging)}
+        return {place.own_split for place in self._places if isinstance(place, Annotation)}
 
     def read(self, index: int) -> Picture | Rejection:
         """Return the picture in the file with that number, the files being sorted by name."""
@@ -131,9 +110,9 @@ class Photos(Source):
             return Rejection(name, place)
         try:
             data = self._content(path)
-            pixels = _decode(data)
-            with _opened(io.BytesIO(data)) as image:
-                told = facts(image, len(data))
+            pixels = decode(data)
+            with opened(io.BytesIO(data)) as image:
+                told = read_file_metadata(image, len(data))
             refined = self.layout.refine(place, told) if self.layout else place
             if isinstance(refined, str):
                 return Rejection(name, refined)
@@ -157,7 +136,7 @@ class Photos(Source):
             raise UnusableError(f"cannot be read: {error.strerror}") from error
 
     def _check_header(self, file: BinaryIO) -> None:
-        with _opened(file) as image:
+        with opened(file) as image:
             width, height = image.size
         if min(width, height) < self.min_size:
             raise UnusableError(f"too small: {width} x {height} pixels, one patch is {self.min_size} x {self.min_size}")
@@ -200,82 +179,3 @@ def _is_special(path: Path) -> bool:
 def _printable(path: Path) -> str:
     """Return a path with ``/`` between its parts and bytes that are no text escaped, or no table could hold it."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-@contextmanager
-def _opened(file: BinaryIO) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; inside, decoders are quiet and what they raise becomes a reason."""
-    start = file.read(_SIGNATURE_LENGTH)
-    if not start:
-        raise UnusableError("empty file")
-    signature = _SIGNATURE.match(start)
-    if signature is None or signature.lastgroup is None:
-        raise UnusableError("not an image (JPEG, PNG, TIFF, WebP or BMP)")
-    kind = signature.lastgroup
-    file.seek(0)
-    pixel_limit, log_level = Image.MAX_IMAGE_PIXELS, cv2.utils.logging.getLogLevel()
-    try:
-        Image.MAX_IMAGE_PIXELS = None  # max_pixels decides
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=[kind]) as image:
-            yield image
-    except (UnusableError, MemoryError):
-        raise
-    except UnidentifiedImageError as error:  # its own message is no more than an address in memory
-        raise UnusableError(f"damaged, truncated or unsupported {kind}: its header cannot be understood") from error
-    except Exception as error:  # a broken file can make a decoder raise anything, and must cost a row, not the run
-        raise UnusableError(f"damaged or truncated {kind}: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = pixel_limit
-        cv2.utils.logging.setLogLevel(log_level)
-
-
-def _decode(data: bytes) -> NDArray[np.uint8]:
-    """Return the upright RGB pixels, shape (H, W, 3), of the whole of a file."""
-    if data.startswith(b"\xff\xd8") and not _reaches_its_end(data):
-        raise UnusableError("damaged or truncated JPEG: it has no end marker")
-    with _opened(io.BytesIO(data)) as image:
-        image.verify()  # the checksums of a PNG, which loading does not look at
-    with _opened(io.BytesIO(data)) as image:
-        image.load()
-        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-        if tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
-            raise UnusableError("reduced preview in front of the picture (a raw file?): develop it first")
-        bits = data[_PNG_BIT_DEPTH] if image.format == "PNG" else max(tags.get(ExifTags.Base.BitsPerSample, (8,)))
-        if bits == 16 and image.mode in _MODES_16_BIT:
-            white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
-            deep = Image.fromarray(_decode_16_bit(data, white_is_zero))
-            # Loading a TIFF turned it and forgot its orientation; OpenCV turns a TIFF too, and neither turns a PNG.
-            deep.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return np.array(ImageOps.exif_transpose(deep))
-        if bits > 8 or image.mode not in _MODES_8_BIT:
-            raise UnusableError(f"unsupported pixels: {bits} bits, mode {image.mode}. Save it as 8 or 16 bit RGB")
-        image.info.pop("transparency", None)  # of a palette, or one colour that stands for transparent
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def _decode_16_bit(data: bytes, white_is_zero: bool) -> NDArray[np.uint8]:
-    """Decode what Pillow would cut to its upper 8 bits; return (H, W, 3), RGB."""
-    try:
-        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # refused rather than failed; the message is about OpenCV's own source code
-        deep = None
-    if deep is None or deep.dtype != np.uint16:
-        raise UnusableError("damaged or unsupported 16 bit picture. Save it without compression, or as PNG")
-    pixels: NDArray[np.uint8] = cv2.convertScaleAbs(deep, alpha=1 / 257)  # rounds
-    if white_is_zero:
-        pixels = 255 - pixels
-    return np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[..., 2::-1].copy()  # BGR(A) to RGB
-
-
-def _reaches_its_end(jpeg: bytes) -> bool:
-    """Tell whether a JPEG has an end marker of its own, not that of a preview inside its header.
-
-    Decoders are content when enough bytes follow. Of 47 photographs overwritten with zeros from 30, 70 or 90% on, as
-    an interrupted copy may leave them, Pillow 12.3 reads 32 of the 141 without a word.
-    """
-    position = 2
-    while (marker := _JPEG_MARKER.search(jpeg, position)) and marker[0] != _JPEG_END:
-        after = marker.end()
-        position = after + int.from_bytes(jpeg[after : after + 2])  # a segment says how long it is
-    return marker is not None

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from advforensics.sources.base import Belonging, Picture, Rejection, Source
+from advforensics.sources.base import Annotation, Picture, Rejection, Source
 from advforensics.sources.camera import Field
 from advforensics.sources.compact import CompactCameras
 from advforensics.sources.display import Display
@@ -57,4 +57,4 @@ class Recaptures(Source):
             camera = replace(camera, blur=SHARP)
         pixels = camera.photograph(light, np.random.default_rng([self.seed, index, NOISE]))
         content = hashlib.sha256(pixels.tobytes()).hexdigest()
-        return Picture(f"{scene}/{answer}", content, pixels, Belonging(answer, scene))
+        return Picture(f"{scene}/{answer}", content, pixels, Annotation(answer, scene))

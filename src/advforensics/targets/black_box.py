@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advforensics.checkpoint import Trained, sha256
-from advforensics.data import PatchStore
+from advforensics.detectors.checkpoint import TrainedDetector
+from advforensics.persistence.provenance import sha256
+from advforensics.store.reading import PatchStore
 from advforensics.targets.foreign import checked, existing
 
 # Pictures (N, C, H, W), float32 in [0, 1], to logits (N, K).
@@ -78,7 +79,7 @@ class OnnxNetwork:
         return logits
 
 
-def onnx(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> Trained:
+def onnx(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
     """Return an ONNX file's detector, as a black box.
 
     Args:
@@ -98,7 +99,7 @@ def onnx(store: PatchStore, path: str, name: str | None, defense: str, seed: int
     return checked(box, store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False)
 
 
-def function(store: PatchStore, function: Answer, name: str | None, defense: str, seed: int) -> Trained:
+def function(store: PatchStore, function: Answer, name: str | None, defense: str, seed: int) -> TrainedDetector:
     """Return any Python callable as a black box.
 
     Its ``sha256`` is that of the source file that defines it, or of its name where there is none; what it loads or

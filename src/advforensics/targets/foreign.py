@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from advforensics.checkpoint import Trained
-from advforensics.data import PatchStore
+from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.detectors.logits import connected, require_logits
+from advforensics.store.reading import PatchStore
 
 log = logging.getLogger(__name__)
 
 
 def checked(
     detector: nn.Module, store: PatchStore, *, sha256: str, name: str, defense: str, seed: int, gradients: bool = True
-) -> Trained:
+) -> TrainedDetector:
     """Return a detector from elsewhere as one of ours, after one forward pass over two random pictures.
 
     Args:
@@ -41,13 +41,13 @@ def checked(
     attached = gradients and connected(logits, images)
     if gradients and not attached:
         log.warning("target %s: its logits are detached from the picture, so white-box attacks are left out", name)
-    return Trained(
+    return TrainedDetector(
         detector=detector,
         classes=store.classes,
         shape=store.shape,
         sha256=sha256,
         commit="",
-        task=store.facts["task"],
+        task=store.metadata["task"],
         name=name,
         defense=defense,
         seed=seed,

@@ -5,12 +5,13 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from advforensics.checkpoint import Trained, load_checkpoint, sha256
-from advforensics.data import PatchStore
+from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
+from advforensics.persistence.provenance import sha256
+from advforensics.store.reading import PatchStore
 from advforensics.targets.foreign import checked, existing
 
 
-def checkpoint(store: PatchStore, path: str | None) -> Trained:
+def checkpoint(store: PatchStore, path: str | None) -> TrainedDetector:
     """Return a detector of ours; whether it belongs to the store is seen when patches are chosen.
 
     Raises:
@@ -24,7 +25,9 @@ def checkpoint(store: PatchStore, path: str | None) -> Trained:
     return load_checkpoint(path)
 
 
-def module(store: PatchStore, module: nn.Module, path: str, name: str | None, defense: str, seed: int) -> Trained:
+def module(
+    store: PatchStore, module: nn.Module, path: str, name: str | None, defense: str, seed: int
+) -> TrainedDetector:
     """Return any module with its weights.
 
     Args:
@@ -57,7 +60,7 @@ def module(store: PatchStore, module: nn.Module, path: str, name: str | None, de
     return checked(module.eval(), store, sha256=sha256(file), name=name, defense=defense, seed=seed)
 
 
-def torchscript(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> Trained:
+def torchscript(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
     """Return a TorchScript file's detector. Arguments and errors as for :func:`module`."""
     file = existing(path, "TorchScript file")
     with warnings.catch_warnings():
@@ -69,7 +72,7 @@ def torchscript(store: PatchStore, path: str, name: str | None, defense: str, se
     return checked(loaded, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
 
 
-def exported(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> Trained:
+def exported(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
     """Return the detector of a file that torch.export has written. Arguments and errors as for :func:`module`."""
     file = existing(path, "exported program")
     try:

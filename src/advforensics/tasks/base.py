@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from advforensics.sources.base import Facts, Picture
+from advforensics.sources.base import FileMetadata, Picture
 
 
 @dataclass(frozen=True)
@@ -15,18 +15,18 @@ class Version:
     """A picture as one class of the task shows it.
 
     Attributes:
-        answer: The right answer, one of the task's classes.
+        class_name: Its class, one of the task's.
         operation: What was done to the picture, by the name it has in the task's YAML.
         parameters: The drawn parameters of that operation.
         pixels: ``uint8`` array of shape ``(H', W', 3)``; the size may differ from the picture's.
-        facts: What the file of this version would tell; see :class:`Picture`.
+        file_metadata: What the file of this version would tell; see :class:`Picture`.
     """
 
-    answer: str
+    class_name: str
     operation: str
     parameters: Mapping[str, float]
     pixels: NDArray[np.uint8]
-    facts: Facts
+    file_metadata: FileMetadata
 
 
 class Task(ABC):
@@ -53,7 +53,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def classes_of(self, answers: Set[str]) -> tuple[str, ...]:
+    def classes_of(self, found: Set[str]) -> tuple[str, ...]:
         """Return class names by label, given the answers that all versions have.
 
         Raises:

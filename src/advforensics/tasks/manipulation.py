@@ -73,7 +73,7 @@ class Manipulation(Task):
         jpeg_quality: int | None = None,
     ) -> None:
         if len(operations) < 2:
-            raise ValueError(f"task.operations: a question needs two answers or more, got {list(operations)}")
+            raise ValueError(f"task.operations: a question needs two classes or more, got {list(operations)}")
         self.name = name
         self.operations = dict(operations)
         self.binary = binary
@@ -84,7 +84,7 @@ class Manipulation(Task):
         null = next(iter(self.operations))
         self.classes = (null, MANIPULATED) if binary else tuple(self.operations)
 
-    def classes_of(self, answers: Set[str]) -> tuple[str, ...]:
+    def classes_of(self, found: Set[str]) -> tuple[str, ...]:
         """Return the operations, or for a binary question the first one and ``manipulated``."""
         return self.classes
 
@@ -101,8 +101,8 @@ class Manipulation(Task):
             pixels = operation.build(drawn, noise_seed)(image=picture.pixels)["image"]
             if self.jpeg_quality is not None:
                 pixels = JPEG((self.jpeg_quality, self.jpeg_quality), p=1.0)(image=pixels)["image"]
-            answer = MANIPULATED if self.binary and name != names[0] else name
-            yield Version(answer, name, drawn, np.ascontiguousarray(pixels), picture.facts)
+            class_name = MANIPULATED if self.binary and name != names[0] else name
+            yield Version(class_name, name, drawn, np.ascontiguousarray(pixels), picture.file_metadata)
 
 
 def resample(scale_range: tuple[float, float], p: float) -> A.BasicTransform:

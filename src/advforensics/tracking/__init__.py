@@ -10,10 +10,3 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-
-from advforensics.tracking.experiment import Tracking
-from advforensics.tracking.multirun import MultirunParent
-from advforensics.tracking.provenance import commit, store_digest
-from advforensics.tracking.run import Run
-
-__all__ = ["MultirunParent", "Run", "Tracking", "commit", "store_digest"]

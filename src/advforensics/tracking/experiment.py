@@ -14,7 +14,7 @@ from typing import Any
 import mlflow
 from omegaconf import DictConfig
 
-from advforensics.tracking.provenance import commit
+from advforensics.persistence.provenance import commit
 from advforensics.tracking.run import Run
 
 PARENT_RUN = "ADVFORENSICS_PARENT_RUN"  # environment variable: the MLflow run that a job of a multirun is a child of

@@ -11,8 +11,8 @@ from hydra.utils import instantiate
 from mlflow.tracking.context.registry import resolve_tags
 from omegaconf import DictConfig
 
+from advforensics.persistence.provenance import commit
 from advforensics.tracking.experiment import PARENT_RUN, Tracking, exit_by
-from advforensics.tracking.provenance import commit
 
 
 class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped

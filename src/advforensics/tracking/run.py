@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 from torch import nn
 
-from advforensics.unfinished import leaves
+from advforensics.persistence.unfinished import leaves
 
 
 class Run:

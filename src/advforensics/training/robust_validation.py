@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.losses import margins
-from advforensics.attacks.threat import LEVEL
-from advforensics.data import Batch, PatchData, PatchDataset
+from advforensics.attacks.threat_model import LEVEL
+from advforensics.store.datamodule import PatchData
+from advforensics.store.reading import Batch, PatchDataset
 
 
 class RobustValidation(Callback):
@@ -60,7 +61,7 @@ class RobustValidation(Callback):
         assert isinstance(data, PatchData)
         for split in ("val", "train"):
             dataset = PatchDataset(data.store, split)
-            chosen = dataset.spread(self.images)
+            chosen = dataset.balanced(self.images)
             images, labels = dataset[chosen[trainer.global_rank :: trainer.world_size]]
             photographs = dataset.manifest["group"].iloc[chosen].factorize()[0]
             self._shares[split] = (images.to(module.device), labels.to(module.device)), photographs

@@ -10,12 +10,12 @@ from odd_files import noise, saved
 from PIL import ExifTags, Image
 from toys import sift
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 from advforensics.sources.layouts.dresden import Dresden
 from advforensics.sources.layouts.exif import Exif
 from advforensics.sources.photos import Photos
-from advforensics.splitting import joined
+from advforensics.store.splitting import joined
 
 NOON = "2004:07:01 12:00:07"
 
@@ -32,29 +32,29 @@ def photograph(seed: int, make: str | None = None, model: str | None = None, tak
 
 
 def test_headers_tell_cameras_and_what_has_none_is_left_out(tmp_path: Path) -> None:
-    headers: dict[str, tuple[tuple[str | None, ...], Belonging | str]] = {
+    headers: dict[str, tuple[tuple[str | None, ...], Annotation | str]] = {
         # The model names the make.
         "canon/1.jpg": (
             ("Canon", "Canon PowerShot G2", NOON),
-            Belonging(
+            Annotation(
                 "Canon PowerShot G2",
                 f"Canon PowerShot G2 {NOON[:-3]}",
                 series="Canon PowerShot G2",
-                moment=int(datetime(2004, 7, 1, 12, 0, 7, tzinfo=UTC).timestamp()),
+                taken_at=int(datetime(2004, 7, 1, 12, 0, 7, tzinfo=UTC).timestamp()),
             ),
         ),
         "canon/clock-never-set.jpg": (
             ("Canon", "Canon PowerShot G2", "0000:00:00 00:00:00"),
-            Belonging("Canon PowerShot G2"),
+            Annotation("Canon PowerShot G2"),
         ),
-        "nikon/1.jpg": (("NIKON CORPORATION", "NIKON D70"), Belonging("NIKON D70")),
+        "nikon/1.jpg": (("NIKON CORPORATION", "NIKON D70"), Annotation("NIKON D70")),
         # It does not.
-        "deep/down/sony.jpg": (("SONY", "DSC-W55"), Belonging("SONY DSC-W55")),
-        "no-make.jpg": ((None, "SM-G900F"), Belonging("SM-G900F")),
+        "deep/down/sony.jpg": (("SONY", "DSC-W55"), Annotation("SONY DSC-W55")),
+        "no-make.jpg": ((None, "SM-G900F"), Annotation("SM-G900F")),
         # Padded, as some cameras write it.
-        "nikon/2.jpg": (("NIKON CORPORATION\0\0", "  NIKON D70  \0\0"), Belonging("NIKON D70")),
-        "nikon/3.jpg": (("NIKON", "NIKON D70\0left over from a longer name"), Belonging("NIKON D70")),
-        "padded.jpg": (("SONY    ", "DSC-W55 \0 "), Belonging("SONY DSC-W55")),
+        "nikon/2.jpg": (("NIKON CORPORATION\0\0", "  NIKON D70  \0\0"), Annotation("NIKON D70")),
+        "nikon/3.jpg": (("NIKON", "NIKON D70\0left over from a longer name"), Annotation("NIKON D70")),
+        "padded.jpg": (("SONY    ", "DSC-W55 \0 "), Annotation("SONY DSC-W55")),
         # Without.
         "only-make.jpg": (("Canon", None), "no camera model in its header"),
         "blank.jpg": (("Canon", "   "), "no camera model in its header"),
@@ -65,9 +65,9 @@ def test_headers_tell_cameras_and_what_has_none_is_left_out(tmp_path: Path) -> N
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(photograph(seed, *tags))
     pictures, rejected = sift(Photos(tmp_path, 8, 10**6, Exif()))
-    assert {picture.name: picture.belonging for picture in pictures} | {
+    assert {picture.name: picture.annotation for picture in pictures} | {
         rejection.name: rejection.reason for rejection in rejected
-    } == {name: belonging for name, (_, belonging) in headers.items()}
+    } == {name: annotation for name, (_, annotation) in headers.items()}
 
 
 @pytest.mark.parametrize("layout", [Exif(), Dresden()], ids=["exif", "dresden"])
@@ -79,7 +79,7 @@ def test_a_burst_is_one_scene_and_not_cut_by_the_border_of_a_minute_or_a_row(lay
         (tmp_path / f"Maker_{model}_0_{number}.jpg").write_bytes(header)
     found, _ = sift(Photos(tmp_path, 8, 10**6, layout))
     table = pd.DataFrame([{"picture": picture.name, "group": picture.group} for picture in found])
-    told = pd.DataFrame([asdict(picture.belonging) for picture in found]).rename(columns={"split": "given"})
+    told = pd.DataFrame([asdict(picture.annotation) for picture in found]).rename(columns={"split": "own_split"})
     groups = joined(table.join(told), [])
     assert len(set(groups[:4])) == 1
     assert len(set(groups)) == 3
@@ -88,7 +88,7 @@ def test_a_burst_is_one_scene_and_not_cut_by_the_border_of_a_minute_or_a_row(lay
 def test_dresden_falls_back_on_rows_of_numbers_where_headers_have_no_time(tmp_path: Path) -> None:
     for number, taken in ((18, None), (19, None), (20, None), (21, NOON)):
         (tmp_path / f"Maker_A_0_{number}.jpg").write_bytes(photograph(number, "Maker", "A", taken))
-    scenes = [picture.belonging.scene for picture in sift(Photos(tmp_path, 8, 10**6, Dresden()))[0]]
+    scenes = [picture.annotation.scene for picture in sift(Photos(tmp_path, 8, 10**6, Dresden()))[0]]
     assert scenes == ["Maker_A_0 1", "Maker_A_0 1", "Maker_A_0 2", f"Maker_A_0 {NOON[:-3]}"]
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
-_ANSWERS = {"real": "real", "fake": "generated"}
+_CLASSES = {"real": "real", "fake": "generated"}
 
 
 class Cifake(Layout):
@@ -21,9 +21,9 @@ class Cifake(Layout):
     The number in brackets is the class of CIFAR-10, of which the first has none. The test folder is the test split.
     """
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return the class by the inner folder, the split by the outer one."""
         match [part.lower() for part in path.parts]:
             case [*_, ("train" | "test") as split, ("real" | "fake") as kind, _]:
-                return Belonging(_ANSWERS[kind], split=split)
+                return Annotation(_CLASSES[kind], own_split=split)
         return "not in train or test, REAL or FAKE"

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging, Facts
+from advforensics.sources.base import Annotation, FileMetadata
 from advforensics.sources.layouts.base import Layout, timed
 
 _NAME = re.compile(r"(?P<model>.+)_(?P<device>\d+)_(?P<number>\d+)$")
@@ -34,7 +34,7 @@ class Dresden(Layout):
         self.flat_fields = flat_fields
         self.row = row
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return model, device and row by the name."""
         found = _NAME.match(path.stem)
         if found is None:
@@ -43,8 +43,8 @@ class Dresden(Layout):
             return "flat field"
         device = f"{found['model']}_{found['device']}"
         scene = f"{device} {int(found['number']) // self.row}"
-        return Belonging(device if self.devices else found["model"], scene, device)
+        return Annotation(device if self.devices else found["model"], scene, device)
 
-    def refine(self, belonging: Belonging, facts: Facts) -> Belonging | str:
+    def refine(self, annotation: Annotation, file_metadata: FileMetadata) -> Annotation | str:
         """Return the burst by the header instead of the row, if it tells the time."""
-        return timed(belonging, str(belonging.device), facts)
+        return timed(annotation, str(annotation.device), file_metadata)

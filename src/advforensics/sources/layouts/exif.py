@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging, Facts
+from advforensics.sources.base import Annotation, FileMetadata
 from advforensics.sources.layouts.base import Layout, timed
 
 
@@ -19,14 +19,14 @@ class Exif(Layout):
     flat fields, in a folder named so.
     """
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Leave out flat fields."""
-        return "flat field" if any("flat" in part.lower() for part in path.parts[:-1]) else Belonging()
+        return "flat field" if any("flat" in part.lower() for part in path.parts[:-1]) else Annotation()
 
-    def refine(self, belonging: Belonging, facts: Facts) -> Belonging | str:
+    def refine(self, annotation: Annotation, file_metadata: FileMetadata) -> Annotation | str:
         """Return make and model, the model alone where it names the make."""
-        make, model = (str(facts[name]).strip() for name in ("make", "model"))
+        make, model = (str(file_metadata[name]).strip() for name in ("make", "model"))
         if not model:
             return "no camera model in its header"
         camera = model if make.split(" ")[0].lower() in model.lower() else f"{make} {model}".strip()
-        return timed(replace(belonging, answer=camera), camera, facts)
+        return timed(replace(annotation, source_class=camera), camera, file_metadata)

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
 _NAME = re.compile(r"(?P<device>D\d\d)_img_(?P<platform>[a-z]+)_(?P<scene>\d+)$", re.IGNORECASE)
@@ -37,7 +37,7 @@ class Forchheim(Layout):
         self.ask = ask
         self.platforms = platforms
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return model and device by the outer folder, platform and scene by the name."""
         owner = _DEVICE.match(path.parts[-3]) if len(path.parts) >= 3 else None
         found = _NAME.match(path.stem)
@@ -48,4 +48,4 @@ class Forchheim(Layout):
             return f"{platform} is not asked for"
         device = path.parts[-3]
         answers = {"model": owner["model"], "device": device, "platform": platform}
-        return Belonging(answers[self.ask], f"scene {int(found['scene'])}", device)
+        return Annotation(answers[self.ask], f"scene {int(found['scene'])}", device)

@@ -2,10 +2,10 @@
 
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
-_ANSWERS = {"0_real": "real", "1_fake": "generated"}
+_CLASSES = {"0_real": "real", "1_fake": "generated"}
 
 
 class Forensynths(Layout):
@@ -25,10 +25,10 @@ class Forensynths(Layout):
     Where a real picture and its forgery have the same name, they are one scene.
     """
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return the class by the innermost folder."""
-        if len(path.parts) < 2 or path.parts[-2] not in _ANSWERS:
+        if len(path.parts) < 2 or path.parts[-2] not in _CLASSES:
             return "not in a folder 0_real or 1_fake"
         around = path.parts[:-2]
         split = next((part for part in around[:-1] if part in ("train", "val", "test")), None)
-        return Belonging(_ANSWERS[path.parts[-2]], scene="/".join((*around, path.stem)), split=split)
+        return Annotation(_CLASSES[path.parts[-2]], scene="/".join((*around, path.stem)), own_split=split)

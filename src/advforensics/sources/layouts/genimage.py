@@ -2,10 +2,10 @@
 
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
-_ANSWERS = {"nature": "real", "ai": "generated"}
+_CLASSES = {"nature": "real", "ai": "generated"}
 _SPLITS = {"train": "train", "val": "test"}
 
 
@@ -23,9 +23,9 @@ class Genimage(Layout):
     real (Grommelt et al., arXiv 2403.17608): the leak audit will say so, and ``task.harmonise`` takes it away.
     """
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return the class by the innermost folder, the split by the one around it."""
         match path.parts:
             case [*_, ("train" | "val") as split, ("ai" | "nature") as kind, _]:
-                return Belonging(_ANSWERS[kind], split=_SPLITS[split])
+                return Annotation(_CLASSES[kind], own_split=_SPLITS[split])
         return "not in train or val, ai or nature"

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
 _SINGLE = re.compile(r"DS-\d+-(?P<number>\d+)-S%(?P<camera>[^%]+)$", re.IGNORECASE)
@@ -25,7 +25,7 @@ class Icl(Layout):
     so, and ``task.harmonise`` takes it away.
     """
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return the class by the outer folder, the scene by the name."""
         folders = [part.lower().replace(" ", "") for part in path.parts[:-1]]
         if "notused" in folders:
@@ -34,5 +34,5 @@ class Icl(Layout):
             found = name.match(path.stem)
             if found and any(folder.startswith(outer) for folder in folders):
                 camera = _EOS.sub("", found["camera"].lower())
-                return Belonging(answer, f"{camera} {int(found['number'])}", path.parts[-2])
+                return Annotation(answer, f"{camera} {int(found['number'])}", path.parts[-2])
         return "not in SingleCaptureImages or RecapturedImages, or not named DS-..."

@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
 _GENERATED = {
@@ -28,11 +28,11 @@ class Synthbuster(Layout):
     Pictures of one name were made after the same photograph and are one scene.
     """
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return ``real`` for RAISE, ``generated`` for the generators."""
         folder = path.parts[-2].lower() if len(path.parts) > 1 else ""
         if folder in _GENERATED:
-            return Belonging("generated", scene=path.stem)
+            return Annotation("generated", scene=path.stem)
         if "raise" in folder:
-            return Belonging("real", scene=path.stem)
+            return Annotation("real", scene=path.stem)
         return "not in the folder of a generator or of RAISE"

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from advforensics.sources.base import Belonging
+from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
 _DEVICE = re.compile(r"(?P<device>D\d\d)_(?P<model>.+)$")
@@ -32,7 +32,7 @@ class Vision(Layout):
         self.kinds = tuple(kinds)
         self.devices = devices
 
-    def place(self, path: PurePosixPath) -> Belonging | str:
+    def place(self, path: PurePosixPath) -> Annotation | str:
         """Return the model by the outermost folder of a device, the scene by the number."""
         if len(path.parts) < 4 or path.parts[-3] != "images":
             return "not in DEVICE/images/KIND"
@@ -43,4 +43,4 @@ class Vision(Layout):
             return f"{path.parts[-2]} is not asked for"
         device = path.parts[-4]
         scene = f"{owner['device']} {'flat ' if path.parts[-2] == 'flat' else ''}{int(number['number'])}"
-        return Belonging(device if self.devices else owner["model"], scene, device)
+        return Annotation(device if self.devices else owner["model"], scene, device)

@@ -1,0 +1,46 @@
+"""The state in which a detector can be attacked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def attackable(detector: nn.Module) -> Iterator[None]:
+    """Put a detector into the state an attack needs, and everything back afterwards.
+
+    Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
+    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
+    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
+    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
+    thaws frozen batch normalisation), each weight its own ``requires_grad``.
+
+    Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
+    trainers in ``conf/trainer`` turn that off.
+
+    Raises:
+        RuntimeError: In inference mode.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
+    modes = [(module, module.training) for module in detector.modules()]
+    frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
+    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
+    devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
+    try:
+        detector.eval()
+        for parameter, _ in frozen:
+            parameter.requires_grad_(False)
+        with torch.enable_grad(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            yield
+    finally:
+        np.random.set_state(numpys)  # noqa: NPY002
+        for module, mode in modes:
+            module.training = mode
+        for parameter, required in frozen:
+            parameter.requires_grad_(required)

@@ -1,0 +1,1 @@
+"""Radii within which no attack can succeed."""

@@ -1,0 +1,125 @@
+"""A trained detector on disk, with everything needed to build and judge it again."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from advforensics.detectors.module import Adapted
+from advforensics.persistence.atomic import atomic
+from advforensics.persistence.provenance import sha256
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector and what is known about it: read from our checkpoint, or from elsewhere by `advforensics.targets`.
+
+    Attributes:
+        detector: From images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``, in evaluation mode.
+        classes: Class names by label.
+        shape: Shape of a patch, ``(C, H, W)``.
+        sha256: Hash (hex) of the file that the detector came from.
+        commit: Git commit it was trained at, empty if unknown.
+        task: Name of the forensic question.
+        name: Name of the detector.
+        defense: Name of the defence.
+        seed: Of its training.
+        gradients: Whether gradients with respect to the images can be had; white-box attacks need them.
+    """
+
+    detector: nn.Module
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    sha256: str
+    commit: str
+    task: str
+    name: str
+    defense: str
+    seed: int
+    gradients: bool = True
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the run facts that accompany every row of a sample table."""
+        return {
+            "task": self.task,
+            "detector": self.name,
+            "defense": self.defense,
+            "seed": self.seed,
+            "checkpoint": self.sha256,
+            "commit": self.commit,
+        }
+
+
+def save_checkpoint(
+    path: Path,
+    detector: nn.Module,
+    *,
+    config: DictConfig,
+    task: str,
+    classes: tuple[str, ...],
+    shape: tuple[int, ...],
+    commit: str,
+) -> str:
+    """Write a checkpoint and return its SHA-256 (hex). It holds tensors, numbers and text only: no code is pickled."""
+    content = {
+        "state_dict": detector.state_dict(),
+        "config": OmegaConf.to_yaml(config, resolve=True),
+        "task": task,
+        "classes": list(classes),
+        "shape": list(shape),
+        "commit": commit,
+    }
+    with atomic(path) as unfinished:
+        torch.save(content, unfinished)
+    return sha256(path)
+
+
+def load_checkpoint(path: str | Path) -> TrainedDetector:
+    """Read a checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is none at ``path``.
+        ValueError: If the file is none of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}: run `advforensics train` first, or give checkpoint=PATH")
+    refused = f"{path} is not a checkpoint written by `advforensics train`"
+    if not zipfile.is_zipfile(path):
+        raise ValueError(refused)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or not {"state_dict", "config", "task", "classes", "shape"} <= content.keys():
+        raise ValueError(refused)
+    config = OmegaConf.create(content["config"])
+    assert isinstance(config, DictConfig)
+    classes, shape = tuple(content["classes"]), tuple(content["shape"])
+    detector = build_detector(config, classes, shape)
+    detector.load_state_dict(content["state_dict"])
+    return TrainedDetector(
+        detector=detector.eval(),
+        classes=classes,
+        shape=shape,
+        sha256=sha256(path),
+        commit=content["commit"],
+        task=content["task"],
+        name=config.detector.name,
+        defense=config.defense.name,
+        seed=config.seed,
+    )
+
+
+def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> nn.Module:
+    """Return the network that ``config.detector.model`` describes, for patches of ``shape`` and these classes.
+
+    Raises:
+        ValueError: If it is somebody's network, and gives no logits for such patches.
+    """
+    detector: nn.Module = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
+    if isinstance(detector, Adapted):
+        detector.check(classes, shape)
+    return detector

@@ -1,0 +1,52 @@
+"""What work costs: seconds, and images that went through the detector forwards and backwards."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+
+@dataclass
+class Cost:
+    """Work counted so far.
+
+    Attributes:
+        seconds: Wall-clock time; set when the counting ends.
+        forward: Images that went through the detector.
+        backward: Images whose gradient came back through the logits; a double backward counts twice.
+    """
+
+    seconds: float = 0.0
+    forward: int = 0
+    backward: int = 0
+
+
+def count_images(detector: nn.Module, cost: Cost) -> RemovableHandle:
+    """Add all images that go through a detector to a cost, until the handle is removed."""
+
+    def add_backward(gradient: Tensor) -> None:
+        cost.backward += len(gradient)
+
+    def add_forward(module: nn.Module, inputs: Any, logits: Tensor) -> None:
+        cost.forward += len(logits)
+        if logits.requires_grad:
+            logits.register_hook(add_backward)
+
+    return detector.register_forward_hook(add_forward)
+
+
+@contextmanager
+def counted(detector: nn.Module) -> Iterator[Cost]:
+    """Count what a detector is put through inside the block."""
+    cost = Cost()
+    handle = count_images(detector, cost)
+    start = time.perf_counter()
+    try:
+        yield cost
+    finally:
+        cost.seconds = time.perf_counter() - start
+        handle.remove()

@@ -1,0 +1,64 @@
+"""An ensemble of attacks as its config describes it, run in every norm and domain."""
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from advforensics.attacks.domains import Domain
+from advforensics.attacks.threat_model import Norm
+from advforensics.evaluation.cascade import AnyAttack, CascadeResult, run_cascade
+from advforensics.evaluation.settings import SweepSettings
+
+log = logging.getLogger(__name__)
+
+
+def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool) -> Iterator[CascadeResult]:
+    """Run the cascade of each norm, target class and domain; yield their results.
+
+    The 8-bit domain runs before the float domain, which tries its pictures too: they are floats as well.
+
+    Args:
+        settings: Detector, images and radii.
+        ensemble: What ``conf/ensemble/`` describes: ``attacks`` in the order of the cascade, each for one norm or still
+            to be told one, ``norms`` and ``domains``.
+        gradients: Whether the detector has any. Without, only black boxes are left.
+
+    Raises:
+        ValueError: If attacks, norms or domains are missing, or none is left.
+    """
+    if not (ensemble.get("attacks") and ensemble.get("norms") and ensemble.get("domains")):
+        raise ValueError("ensemble: a sweep needs attacks, norms and domains; ensemble=standard has all of them")
+    for norm in ensemble.norms:
+        attacks = _attacks(ensemble, norm, gradients)
+        for target_class in sorted({getattr(attack, "target_class", None) for attack in attacks}, key=str):
+            cascade = [attack for attack in attacks if getattr(attack, "target_class", None) == target_class]
+            eight_bit = None
+            domains = [_domain(config, target_class) for config in ensemble.domains.values()]
+            for domain in sorted(domains, key=lambda domain: domain.name == "float"):
+                result = run_cascade(settings, cascade, domain, eight_bit if domain.name == "float" else None)
+                eight_bit = result if domain.name == "8bit" else eight_bit
+                yield result
+
+
+def _attacks(ensemble: DictConfig, norm: Norm, gradients: bool) -> list[AnyAttack]:
+    made = [instantiate(attack) for attack in ensemble.attacks.values()]
+    told = [attack(norm=norm) if isinstance(attack, partial) else attack for attack in made]
+    attacks: list[AnyAttack] = [attack for attack in told if attack.norm == norm]
+    if not gradients:
+        left_out = [attack.name for attack in attacks if attack.knowledge != "black box"]
+        attacks = [attack for attack in attacks if attack.knowledge == "black box"]
+        log.warning("the detector gives no gradients: in %s, %s are left out", norm, ", ".join(left_out) or "none")
+    if not attacks:
+        raise ValueError(f"ensemble.attacks: none is left for {norm}; a detector without gradients needs a black box")
+    return attacks
+
+
+def _domain(config: DictConfig, target_class: int | None) -> Domain:
+    changed: dict[str, object] = {}
+    if target_class is not None and "folder" in config:
+        changed["folder"] = f"{config.folder}/class-{target_class}"  # files towards another class bear the same names
+    domain: Domain = instantiate(config, **changed)
+    return domain

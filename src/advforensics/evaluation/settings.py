@@ -1,0 +1,40 @@
+"""What all cascades of one sweep share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from advforensics.evaluation.images import EvaluationSet
+from advforensics.persistence.journal import Journal
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """A detector, the images that are attacked, and over which radii.
+
+    Attributes:
+        detector: The network under attack; it is put into evaluation mode.
+        images: What to attack.
+        eps_levels: Radii in levels, kept in ascending order. 0, the clean pictures, is always among them.
+        batch_size: Images attacked at once, and the most that a kill loses.
+        seed: Of all that is drawn at random. Each batch of each attack, norm, target class, domain and radius has a
+            seed of its own, so that no result depends on what ran before.
+        journal: Keeps the outcome of every batch.
+
+    Raises:
+        ValueError: If a radius is negative.
+    """
+
+    detector: nn.Module
+    images: EvaluationSet
+    eps_levels: Sequence[float]
+    batch_size: int
+    seed: int
+    journal: Journal = field(default_factory=lambda: Journal(None))
+
+    def __post_init__(self) -> None:
+        if min(self.eps_levels, default=0) < 0:
+            raise ValueError(f"eps_levels must not be negative, got {list(self.eps_levels)}")
+        object.__setattr__(self, "eps_levels", tuple(sorted({0.0, *map(float, self.eps_levels)})))
+        self.detector.eval()

@@ -1,0 +1,38 @@
+"""Which code and which files a result comes from."""
+
+import hashlib
+import shutil
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def commit() -> str:
+    """Return the git commit of this package's code, with ``-dirty`` if edited since; its version if it is installed."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ("git", "--no-optional-locks", *arguments)
+        return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
+
+    # Git may be missing where there are wheels only, and an installed copy may lie in somebody else's repository.
+    if shutil.which("git") is None or git("ls-files", "--error-unmatch", ".").returncode:
+        return f"v{version('advforensics')}"
+    return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if git("status", "--porcelain", ".").stdout else "")
+
+
+@cache
+def code_digest() -> str:
+    """Return a SHA-256 (hex) of the source code of this package, committed or not."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(PACKAGE)} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

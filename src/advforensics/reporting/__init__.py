@@ -1,0 +1,1 @@
+"""Findings, figures and the report's page. Nothing here imports torch."""

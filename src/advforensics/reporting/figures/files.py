@@ -1,0 +1,23 @@
+"""Figures as files."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from advforensics.reporting import style
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write ``name.png`` (150 dpi) and ``name.svg`` into a folder, made if need be; the same figure, the same bytes.
+
+    Returns:
+        The two paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    with mpl.rc_context(style.PAPER | {"svg.hashsalt": name}):
+        figure.savefig(png, dpi=150, metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out by now, which takes as long as drawing it
+        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    return png, svg

@@ -1,0 +1,1 @@
+"""Tables in, tables out: curves, intervals, comparisons, radii. Nothing here imports torch."""

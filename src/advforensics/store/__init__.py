@@ -1,0 +1,1 @@
+"""Patches on disk: cut, split, written, audited and read."""

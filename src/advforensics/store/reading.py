@@ -1,0 +1,96 @@
+"""A patch store as it is read: what it holds, and batches of its patches."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from advforensics.persistence.provenance import sha256
+from advforensics.store.sampling import balanced
+
+Batch = tuple[Tensor, Tensor]
+
+
+class PatchStore:
+    """A patch store on disk, opened for reading.
+
+    Args:
+        folder: What ``advforensics prepare`` has written.
+
+    Attributes:
+        metadata: The content of ``store.json``.
+        classes: Class names by label.
+        shape: Shape of a patch, ``(C, H, W)``.
+
+    Raises:
+        FileNotFoundError: If there is no finished store in the folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "store.json").is_file():
+            raise FileNotFoundError(f"no patch store in {self.folder}: run `advforensics prepare store={folder}` first")
+        self.metadata: dict[str, Any] = json.loads((self.folder / "store.json").read_text())
+        self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
+        channels, height, width = self.metadata["shape"]
+        self.shape: tuple[int, int, int] = (channels, height, width)
+
+    def manifest(self, split: str) -> pd.DataFrame:
+        """Return the manifest rows of a split, in the order of its patches."""
+        return pd.read_parquet(self.folder / "manifest.parquet", filters=[("split", "==", split)])
+
+    def digest(self) -> str:
+        """Return a SHA-256 (hex) of what a detector can learn from the store: patches, manifest and class names."""
+        digest = hashlib.sha256()
+        for path in sorted([self.folder / "store.json", self.folder / "manifest.parquet", *self.folder.glob("*.npy")]):
+            digest.update(f"{path.name} {sha256(path)}\n".encode())
+        return digest.hexdigest()
+
+
+class PatchDataset(Dataset[Batch]):
+    """One split of a store. Shards are memory-mapped: nothing is read before it is asked for.
+
+    Args:
+        store: The store.
+        split: ``train``, ``val`` or ``test``.
+    """
+
+    def __init__(self, store: PatchStore, split: str) -> None:
+        self.manifest = store.manifest(split)
+        self.labels = torch.tensor(self.manifest["label"].to_numpy(), dtype=torch.int64)
+        self._shard, names = pd.factorize(self.manifest["shard"])
+        self._row = self.manifest["index"].to_numpy()
+        self._shards = [np.load(store.folder / name, mmap_mode="r") for name in names]
+        self._shape = store.shape
+        self._classes = len(store.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: ArrayLike) -> Batch:
+        """Return images, float in [0, 1], ``(N, C, H, W)``, and labels ``(N,)``: a whole batch at once."""
+        return self.patches(indices).float().div_(255), self.labels[torch.as_tensor(indices)]
+
+    def balanced(self, images: int | None) -> NDArray[np.int64]:
+        """Return indices ``(N,)`` of so many images, evenly over classes and scenes; of all for ``None``."""
+        return self.balanced_stacks(images, 1)[:, 0]
+
+    def balanced_stacks(self, images: int | None, together: int) -> NDArray[np.int64]:
+        """Return indices ``(N, together)`` of patches that make an image; see :func:`.sampling.balanced`."""
+        return balanced(self.manifest, self._classes, images, together)
+
+    def patches(self, indices: ArrayLike) -> Tensor:
+        """Return images as they are stored, ``uint8``, ``(N, C, H, W)``."""
+        indices = np.asarray(indices)
+        shard, row = self._shard[indices], self._row[indices]
+        patches = np.empty((len(indices), *self._shape), np.uint8)
+        for number in np.unique(shard):
+            patches[shard == number] = self._shards[number][row[shard == number]]
+        return torch.from_numpy(patches)

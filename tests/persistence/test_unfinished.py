@@ -1,0 +1,161 @@
+"""Unfinished work belongs to one config, one detector, one store and one version of the code."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_sweep import checkpoint
+from toys import CUTTER, QUIET, TINY_TRAINING, Compose, Textures, only, toy_task
+
+from advforensics.evaluation.cascade import run_cascade
+from advforensics.persistence import provenance, unfinished
+from advforensics.persistence.provenance import code_digest
+from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
+from advforensics.statistics.sample_table import read_samples
+from advforensics.store.building import build
+from advforensics.sweep import sweep
+from advforensics.train import train
+
+pytestmark = QUIET
+CONFIG = OmegaConf.create({"seed": 1, "again": "${seed}", "attack": {"steps": 10}})
+
+
+def changed(**identity: Any) -> dict[str, Any]:
+    return {"config": CONFIG, "detector": "abc", "store": "def"} | identity
+
+
+def test_work_of_the_same_identity_is_kept_and_nothing_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = unfinished_folder(tmp_path / "sweep" / "unfinished", **changed())
+    (folder / "a.pt").touch()
+    assert unfinished_folder(folder, **changed(config=CONFIG.copy())) == folder
+    assert {path.name for path in folder.iterdir()} == {"a.pt", IDENTITY}
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"store": "deg"}, "for store changed"),
+        ({"detector": "abd"}, "for detector changed"),
+        ({"config": OmegaConf.merge(CONFIG, {"attack": {"steps": 20}})}, "for config.attack.steps changed"),
+        ({"config": OmegaConf.merge(CONFIG, {"seed": 2})}, "for config.again, config.seed changed"),
+    ],
+)
+def test_work_of_another_identity_goes_and_the_message_names_what_changed(
+    other: dict[str, Any], named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = unfinished_folder(tmp_path / "unfinished", **changed())
+    (folder / "a.pt").touch()
+    (tmp_path / "samples.parquet").touch()
+    unfinished_folder(folder, **changed(**other))
+    assert [path.name for path in folder.iterdir()] == [IDENTITY]
+    assert (tmp_path / "samples.parquet").exists()
+    assert [record.getMessage() for record in caplog.records] == [f"{folder}: unfinished work is thrown away, {named}"]
+
+
+def test_work_of_another_version_of_the_code_goes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = unfinished_folder(tmp_path / "unfinished", **changed())
+    (folder / "a.pt").touch()
+    monkeypatch.setattr(unfinished, "code_digest", lambda: "of other code")
+    unfinished_folder(folder, **changed())
+    assert not (folder / "a.pt").exists()
+    assert "for code changed" in caplog.text
+
+
+def test_the_digest_of_the_code_follows_every_module_committed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(provenance.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    original = code_digest.__wrapped__()
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    assert code_digest.__wrapped__() == original
+    for module in ("evaluation/cascade.py", "train.py"):
+        before = code_digest.__wrapped__()
+        with (package / module).open("a") as source:
+            source.write("\n")
+        assert code_digest.__wrapped__() != before
+
+
+def test_what_a_kill_left_without_an_identity_does_not_count(tmp_path: Path) -> None:
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    (folder / "a.pt").touch()
+    unfinished_folder(folder, **changed())
+    assert not (folder / "a.pt").exists()
+    assert json.loads((folder / IDENTITY).read_text())["config.attack.steps"] == "10"
+
+
+class KilledError(Exception):
+    """What stands for a kill."""
+
+
+def killed_after(original: Callable[..., Any], calls: int) -> Callable[..., Any]:
+    """Return a function that raises at its call number ``calls + 1``."""
+    done: list[int] = []
+
+    def function(*arguments: Any, **options: Any) -> Any:
+        if len(done) == calls:
+            raise KilledError
+        done.append(1)
+        return original(*arguments, **options)
+
+    return function
+
+
+@pytest.fixture
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Return a function that puts a store of other photographs into one and the same folder."""
+    folder = tmp_path_factory.mktemp("changing") / "patches"
+
+    def of(first: int) -> Path:
+        build(Textures(12, first), toy_task(), CUTTER, folder, "")
+        return folder
+
+    return of
+
+
+@pytest.mark.usefixtures("sketched", "unprobed", "unscored")
+def test_a_sweep_over_another_store_in_the_same_folder_begins_afresh(
+    composed: Compose, stores: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = stores(0)
+    path = checkpoint(composed, "one", toy_task().classes)
+    config = composed("sweep", f"checkpoint={path}", f"store={store}", *only("fgsm"))
+    with monkeypatch.context() as patch:
+        patch.setattr("advforensics.evaluation.ensemble.run_cascade", killed_after(run_cascade, 1))
+        with pytest.raises(KilledError):
+            sweep(config)
+    stores(100)
+    sweep(config)
+    assert "for store changed" in caplog.text
+    rows = read_samples(Path("one/sweep/samples.parquet"))
+    # The old store's outcomes, replayed over the new images, lay hundreds of levels off.
+    assert (rows["linf_levels"] <= rows["eps_levels"] + 1e-3).all()
+
+
+@pytest.mark.usefixtures("unscored")
+def test_a_training_on_another_store_in_the_same_folder_begins_afresh(
+    composed: Compose, stores: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    quick = (*TINY_TRAINING, "selection.robust_validation=null", "trainer.max_epochs=1")
+    config = composed("train", f"store={stores(0)}", "folder=one", *quick)
+    with monkeypatch.context() as patch:
+        patch.setattr("advforensics.train.save_checkpoint", killed_after(lambda: None, 0))
+        with pytest.raises(KilledError):
+            train(config)
+    stores(100)
+    train(config)
+    assert "for store changed" in caplog.text
+    train(composed("train", f"store={config.store}", "folder=two", *quick))
+    one, two = (torch.load(f"{folder}/checkpoint.pt")["state_dict"] for folder in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -1,0 +1,55 @@
+"""A sample table comes back from disk as it was written, with its facts and class names."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from tables import sample_table
+
+from advforensics.statistics.sample_table import read_samples, write_samples
+
+FACTS = {"task": "toy", "detector": "plain", "defense": "baseline", "seed": 3, "checkpoint": "ab", "commit": "cd"}
+
+
+def rows() -> pd.DataFrame:
+    return sample_table(photographs=2, patches=2).drop(columns=list(FACTS))
+
+
+def test_rows_facts_and_classes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "samples.parquet"
+    write_samples(path, rows(), FACTS, ("none", "blür"), True)
+    found = read_samples(path)
+    assert found.attrs["classes"] == ["none", "blür"]
+    assert all((found[name] == value).all() for name, value in FACTS.items())
+    pd.testing.assert_frame_equal(
+        found.drop(columns=list(FACTS)), rows(), check_dtype=False, check_categorical=False, check_column_type=False
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["samples.parquet"]
+
+
+def test_tables_come_one_below_the_other_however_their_text_was_kept(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    write_samples(first, rows(), FACTS, ("none", "blur"), True)
+    again = read_samples(first).drop(columns=list(FACTS)).assign(attack="mine")
+    write_samples(second, again, FACTS | {"defense": "mine"}, ("none", "blur"), True)
+    found = read_samples(first, second)
+    assert len(found) == 2 * len(rows())
+    assert found.groupby("defense")["attack"].unique().map(sorted).to_dict() == {
+        "baseline": ["fgsm", "pgd"],
+        "mine": ["mine"],
+    }
+    assert found.attrs["classes"] == ["none", "blur"]
+
+
+def test_a_missing_table_is_an_error_that_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="advforensics sweep"):
+        read_samples(tmp_path / "samples.parquet")
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "samples.parquet"
+    rows().to_parquet(path)
+    with pytest.raises(ValueError, match="not a sample table"):
+        read_samples(path)
+    assert pq.read_table(path).num_rows == len(rows())
