@@ -29,7 +29,7 @@ FACTS = ["task", "detector", "defense", "seed", "checkpoint", "commit"]
 
 def made_up_run(folder: Path, defense: str, seed: int, photographs: int = 12, swept: str = "norm == norm") -> None:
     """Write what training and sweep leave of a detector; ``swept`` is a query for the rows that were swept."""
-    attacks = ("fgsm", "pgd", "pgd_l2", "tools")
+    attacks = ("fgsm", "pgd", "pgd_l2", "postprocessing")
     rows = sample_table(photographs, attacks=attacks, defenses=[defense], seeds=[seed], domains=("float", "8bit"))
     rows = rows.query(swept).reset_index(drop=True)
     facts: dict[str, Any] = {**rows[FACTS].iloc[0]} | {"seed": seed, "checkpoint": f"{defense}{seed}".rjust(64, "0")}
@@ -99,7 +99,7 @@ def test_the_page_says_it_all_by_itself_and_figures_and_tables_are_files_too(run
     drawn = {path.name for path in (runs / "report" / "figures").iterdir()}
     for name in (
         *("robustness-linf-float", "robustness-l2-8bit", "cascade-baseline", "confusion-baseline", "training"),
-        *("tools", "radii", "costs"),
+        *("postprocessing", "radii", "costs"),
     ):
         assert {f"{name}.png", f"{name}.svg"} <= drawn
     plotted = pd.read_csv(runs / "report" / "robust_accuracy.csv")

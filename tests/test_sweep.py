@@ -68,12 +68,14 @@ def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
     monkeypatch.setattr("advforensics.sweep.load", lambda target, store: trained)
     sizes = []
     trained.detector.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    kept = [override for override in only("fgsm") if override not in ("~ensemble.attacks.fmn", "~ensemble.tools")]
+    kept = [
+        override for override in only("fgsm") if override not in ("~ensemble.attacks.fmn", "~ensemble.postprocessing")
+    ]
     small = ("batch_size=5", "images=9", "ensemble.attacks.fmn.steps=3", "gallery.pictures=7")
     with counted(trained.detector) as cost:
         metrics = sweep(sweeping(*kept, *small))
     costs = spent()
-    assert set(costs["attack"]) - {"8bit"} == {"clean", "fmn", "fgsm", "tools", "alarms", "gallery"}
+    assert set(costs["attack"]) - {"8bit"} == {"clean", "fmn", "fgsm", "postprocessing", "alarms", "gallery"}
     assert (costs["forward"].sum(), costs["backward"].sum()) == (cost.forward, cost.backward)
     assert (metrics["sweep_forward_images"], metrics["sweep_backward_images"]) == (cost.forward, cost.backward)
     assert max(sizes) == 5

@@ -89,7 +89,7 @@ def only(*attacks: str) -> list[str]:
     return [
         *(f"~ensemble.attacks.{name}" for name in ENSEMBLE),
         *(f"+attack@ensemble.attacks.{name}={name}" for name in attacks),
-        *("~ensemble.tools", "ensemble.norms=[linf]", "ensemble.domains.eightbit.passes=2"),
+        *("~ensemble.postprocessing", "ensemble.norms=[linf]", "ensemble.domains.eightbit.passes=2"),
         *("attack@gallery.attack=fgsm", "gallery.pictures=2", "images=null", "eps_levels=[0,0.5,1]"),
     ]
 

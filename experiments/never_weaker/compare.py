@@ -27,7 +27,7 @@ def ours(samples: pd.DataFrame, eps_levels: float, names: list[str]) -> "pd.Seri
     Raises:
         ValueError: If the sweep lacks the radius, or some of the images.
     """
-    wanted = (samples["norm"] == "linf") & (samples["domain"] == "float") & (samples["knowledge"] != "tools")
+    wanted = (samples["norm"] == "linf") & (samples["domain"] == "float") & (samples["knowledge"] != "postprocessing")
     rows = samples[wanted & (samples["eps_levels"] == eps_levels) & samples["sample_id"].isin(names)]
     standing = rows.groupby("sample_id")["correct"].all()
     if lacking := len(set(names) - set(standing.index)):

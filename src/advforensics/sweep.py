@@ -51,7 +51,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. The outcome of each batch is
     kept there until the end: a sweep that was killed goes on with the batch it was at, and ends with the same table.
     ``costs.csv`` counts every image that went through the detector: those of the attacks by radius, and at radius 0
-    those of the clean pictures (``clean``), the ``tools`` and the probes (``alarms``); ``gallery`` are the examples.
+    those of the clean pictures (``clean``), of ``postprocessing`` and of probing (``alarms``).
 
     Args:
         cfg: The composed config.
@@ -120,11 +120,11 @@ def _evaluate(settings: SweepSettings, cfg: DictConfig, gradients: bool) -> tupl
     results = list(run_ensemble(settings, cfg.ensemble, gradients))
     rows, costs = [result.rows for result in results], [result.costs for result in results]
     torch.manual_seed(cfg.seed)  # what follows must not depend on where a sweep was killed
-    if cfg.ensemble.get("tools"):
-        tools = instantiate(cfg.ensemble.tools, batch_size=settings.batch_size)
+    if cfg.ensemble.get("postprocessing"):
+        postprocessing = instantiate(cfg.ensemble.postprocessing, batch_size=settings.batch_size)
         with counted(settings.detector) as cost:
-            rows.append(sample_rows(tools.run(settings.detector, settings.images), cfg.eps_levels))
-        costs.append(_cost(cost, tools.name, tools.norm, "8bit", 0.0))
+            rows.append(sample_rows(postprocessing.run(settings.detector, settings.images), cfg.eps_levels))
+        costs.append(_cost(cost, postprocessing.name, postprocessing.norm, "8bit", 0.0))
     return pd.concat(rows, ignore_index=True), costs
 
 

@@ -142,9 +142,9 @@ def test_a_black_box_that_ran_before_the_white_box_proves_nothing() -> None:
     assert "black_box_stronger" not in fired(samples)
 
 
-def test_plain_tools_are_no_black_box() -> None:
+def test_postprocessing_is_no_black_box() -> None:
     samples = black_box(cascade(), 5)
-    samples.loc[samples["attack"] == "square", "knowledge"] = "tools"
+    samples.loc[samples["attack"] == "square", "knowledge"] = "postprocessing"
     assert "black_box_stronger" not in fired(samples)
 
 

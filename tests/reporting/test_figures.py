@@ -16,7 +16,7 @@ from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.bracket import bracket
 from advforensics.reporting.figures.classes import confusion, median_radii
 from advforensics.reporting.figures.costs import passes
-from advforensics.reporting.figures.curves import robustness_curves, tools_curves
+from advforensics.reporting.figures.curves import postprocessing_curves, robustness_curves
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.gallery import gallery
 from advforensics.reporting.figures.tradeoff import pareto, tradeoff
@@ -84,21 +84,21 @@ def test_a_curve_with_an_alarm_is_dashed_and_a_note_says_why(curves: pd.DataFram
     assert "Dashed" not in words(quiet)
 
 
-def test_plain_tools_have_a_second_axis_in_decibels_and_attacks_beside_them(curves: pd.DataFrame) -> None:
-    tools = curves[(curves["norm"] == "l2") & (curves["domain"] == "8bit") & (curves["attack"] == "pgd")]
-    table = pd.concat([curves, tools.assign(attack="tools", knowledge="tools")])
-    figure = tools_curves(table, classes=8, alarmed={"mine"})
+def test_postprocessing_has_a_second_axis_in_decibels_and_attacks_beside_them(curves: pd.DataFrame) -> None:
+    postprocessing = curves[(curves["norm"] == "l2") & (curves["domain"] == "8bit") & (curves["attack"] == "pgd")]
+    table = pd.concat([curves, postprocessing.assign(attack="postprocessing", knowledge="postprocessing")])
+    figure = postprocessing_curves(table, classes=8, alarmed={"mine"})
     (axes,) = figure.axes
     assert labels(axes) == ["baseline", "mine (alarm)"]
     assert len(axes.lines) == 1 + 2 * 2
     (decibels,) = axes.child_axes
     assert [tick.get_text() for tick in decibels.get_xticklabels()] == ["∞", "66", "60", "54", "48", "42", "36", "30"]
     with pytest.raises(ValueError, match="sweep that first"):
-        tools_curves(curves, classes=8)
+        postprocessing_curves(curves, classes=8)
 
 
 def test_a_cascade_stacks_what_fell_to_which_attack() -> None:
-    shares = attack_shares(sample_table(attacks=("fgsm", "pgd", "pgd_l2", "tools"), domains=("float", "8bit")))
+    shares = attack_shares(sample_table(attacks=("fgsm", "pgd", "pgd_l2", "postprocessing"), domains=("float", "8bit")))
     (axes,) = draw_attack_shares(shares, "baseline", "linf", "float").axes
     assert labels(axes) == ["wrong when clean", "fgsm", "pgd", "stands"]
     assert len(axes.collections) == 4

@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-STRENGTH = {"fgsm": 1.0, "pgd": 2.0, "apgd": 2.2, "square": 1.2, "noise": 0.1, "pgd_l2": 2.0, "tools": 0.05}
+STRENGTH = {"fgsm": 1.0, "pgd": 2.0, "apgd": 2.2, "square": 1.2, "noise": 0.1, "pgd_l2": 2.0, "postprocessing": 0.05}
 WEAKNESS = {"baseline": 3.0, "gradient_regularized": 1.2, "adversarial_fusion": 0.6, "regularized_fusion": 0.5}
-KNOWLEDGE = {"square": "black box", "noise": "black box", "tools": "tools"}
+KNOWLEDGE = {"square": "black box", "noise": "black box", "postprocessing": "postprocessing"}
 PIXELS = 1024
 ALARMS = ("collapsed", "few_photographs", "vanishing_gradients")
 
@@ -43,8 +43,11 @@ def sample_table(
         other = (label + rng.integers(1, classes, images)) % classes
         sway = {attack: np.abs(1 + 0.3 * rng.normal(size=images)) for attack in attacks}
         for cascade, domain in product(_cascades(attacks), domains):
-            norm, tools = "l2" if cascade[0].endswith(("l2", "tools")) else "linf", cascade[0] == "tools"
-            if tools and domain != "8bit":
+            norm, postprocessing = (
+                "l2" if cascade[0].endswith(("l2", "postprocessing")) else "linf",
+                cascade[0] == "postprocessing",
+            )
+            if postprocessing and domain != "8bit":
                 continue
             state = pd.DataFrame({"margin": clean, "moved": 0.0, "fell_to": np.where(clean > 0, "", "clean")})
             for level, attack in product(sorted(eps), cascade):
@@ -121,10 +124,12 @@ def certificate_table(samples: pd.DataFrame, share: float = 0.25) -> pd.DataFram
 
 
 def _cascades(attacks: Sequence[str]) -> Iterator[list[str]]:
-    """Split attacks by norm, plain tools apart."""
-    for kind in ("linf", "l2", "tools"):
+    """Split attacks by norm, post-processing apart."""
+    for kind in ("linf", "l2", "postprocessing"):
         cascade = [
-            name for name in attacks if name.endswith(kind) or (kind == "linf" and not name.endswith(("l2", "tools")))
+            name
+            for name in attacks
+            if name.endswith(kind) or (kind == "linf" and not name.endswith(("l2", "postprocessing")))
         ]
         if cascade:
             yield cascade

@@ -12,7 +12,7 @@ CURVE = ["defense", "norm", "domain", "eps_levels"]
 @pytest.fixture(scope="module")
 def samples() -> pd.DataFrame:
     return sample_table(
-        attacks=("pgd", "fgsm", "square", "pgd_l2", "tools"),
+        attacks=("pgd", "fgsm", "square", "pgd_l2", "postprocessing"),
         defenses=("baseline", "mine"),
         seeds=(1, 2),
         domains=("8bit",),
@@ -28,7 +28,7 @@ def test_shares_add_up_and_what_stands_is_robust_accuracy(samples: pd.DataFrame)
     assert (shares[["images", "photographs", "seeds"]] == [72, 12, 2]).all(axis=None)
 
 
-def test_attacks_come_in_the_order_of_the_cascade_without_plain_tools(samples: pd.DataFrame) -> None:
+def test_attacks_come_in_the_order_of_the_cascade_without_postprocessing(samples: pd.DataFrame) -> None:
     names = list(attack_shares(samples)["fell_to"].unique())
     assert sorted(names) == sorted([STANDS, CLEAN, "pgd", "fgsm", "square", "pgd_l2"])
     assert [name for name in names if name != "pgd_l2"] == [STANDS, CLEAN, "pgd", "fgsm", "square"]

@@ -15,7 +15,7 @@ from advforensics.statistics.outcomes import CELL, WORST
 @pytest.fixture(scope="module")
 def samples() -> pd.DataFrame:
     return sample_table(
-        attacks=("fgsm", "pgd", "pgd_l2", "tools"),
+        attacks=("fgsm", "pgd", "pgd_l2", "postprocessing"),
         defenses=("baseline", "adversarial_fusion"),
         seeds=(1, 2),
         domains=("float", "8bit"),
@@ -107,16 +107,18 @@ def test_of_a_cascade_the_worst_case_is_its_last_attack(table: pd.DataFrame) -> 
     pd.testing.assert_series_equal(scores.xs("pgd", level="attack"), scores.xs(WORST, level="attack"))
 
 
-def test_plain_tools_have_a_curve_of_their_own_and_no_part_in_the_worst_case(samples: pd.DataFrame) -> None:
+def test_postprocessing_has_a_curve_of_their_own_and_no_part_in_the_worst_case(samples: pd.DataFrame) -> None:
     only = (samples["norm"] == "l2") & (samples["domain"] == "8bit")
-    tools = samples["attack"] == "tools"
-    strong = samples.assign(correct=samples["correct"] & ~tools | (samples["eps_levels"] == 0) & samples["correct"])
+    postprocessing = samples["attack"] == "postprocessing"
+    strong = samples.assign(
+        correct=samples["correct"] & ~postprocessing | (samples["eps_levels"] == 0) & samples["correct"]
+    )
     strong["predicted"] = samples["predicted"].where(strong["correct"], (samples["label"] + 1) % 3)
-    with_tools, without = (curves(rows, resamples=10) for rows in (strong[only], strong[only & ~tools]))
-    worst, expected = (of(table, "accuracy")["estimate"].xs(WORST, level="attack") for table in (with_tools, without))
+    with_it, without = (curves(rows, resamples=10) for rows in (strong[only], strong[only & ~postprocessing]))
+    worst, expected = (of(table, "accuracy")["estimate"].xs(WORST, level="attack") for table in (with_it, without))
     pd.testing.assert_series_equal(worst, expected)
-    own = with_tools[(with_tools["knowledge"] == "tools") & (with_tools["metric"] == "accuracy")]
-    assert set(own["attack"]) == {"tools"}
+    own = with_it[(with_it["knowledge"] == "postprocessing") & (with_it["metric"] == "accuracy")]
+    assert set(own["attack"]) == {"postprocessing"}
     assert (own.loc[own["eps_levels"] > 0, "estimate"] == 0).all()
 
 

@@ -10,7 +10,7 @@ from advforensics.statistics.radii import ALL, COLUMNS, radii
 
 @pytest.fixture(scope="module")
 def samples() -> pd.DataFrame:
-    return sample_table(attacks=("fgsm", "pgd", "pgd_l2", "tools"), seeds=(1, 2), domains=("float", "8bit"))
+    return sample_table(attacks=("fgsm", "pgd", "pgd_l2", "postprocessing"), seeds=(1, 2), domains=("float", "8bit"))
 
 
 def one(table: pd.DataFrame, metric: str, norm: str = "linf", domain: str = "float", label: int = ALL) -> pd.Series:
@@ -77,6 +77,6 @@ def test_the_area_is_the_mean_height_of_the_curve_over_its_range() -> None:
         radii(made([1, 2]), area_levels=0.5)
 
 
-def test_plain_tools_have_no_say(samples: pd.DataFrame) -> None:
-    without = samples[samples["knowledge"] != "tools"]
+def test_postprocessing_has_no_say(samples: pd.DataFrame) -> None:
+    without = samples[samples["knowledge"] != "postprocessing"]
     pd.testing.assert_frame_equal(radii(samples, resamples=20), radii(without, resamples=20))

@@ -200,7 +200,7 @@ def test_a_defence_without_an_attack_is_refused_before_its_first_step(kind: type
     module = regime(kind, nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), **options)
     options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     trainer = pl.Trainer(max_epochs=1, callbacks=[guard_against(Fatal(4))], enable_progress_bar=False, **options)
-    with pytest.raises(ValueError, match=rf"{kind.__name__} is no AdversarialTraining.*set defense\.guard=null$"):
+    with pytest.raises(ValueError, match=rf"{kind.__name__} makes none.*set defense\.guard=null$"):
         trainer.fit(module, [(IMAGES, LABELS)])
     assert trainer.global_step == 0
 
@@ -210,7 +210,7 @@ def test_a_defence_that_does_not_tell_its_twins_is_an_error(training: Training) 
     training.step(guard)
     training.trainer.global_step = 2
     training.module.last_examples = None
-    with pytest.raises(ValueError, match=r"make examples with self\.examples"):
+    with pytest.raises(ValueError, match=r"make examples with self\.adversarial_examples"):
         guard.on_train_batch_end(training.trainer, training.module, None, (IMAGES, LABELS), 0)
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 
 from advforensics.alarms.alarm import Alarm, beyond_chance
 from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, Bootstrap, ends
+from advforensics.statistics.outcomes import POSTPROCESSING
 
 CURVE = ["norm", "domain"]  # one cascade of attacks
 WIDE = 0.2  # an interval that cannot tell 70% from 90%
@@ -78,7 +79,7 @@ def _absent_class(samples: pd.DataFrame) -> Alarm:
 
 def _black_box_stronger(samples: pd.DataFrame) -> Alarm:
     """Count, at each radius, images that fell to a black box while every white-box attack had left them standing."""
-    cascade = samples[(samples["knowledge"] != "tools") & (samples["eps_levels"] > 0)]
+    cascade = samples[(samples["knowledge"] != POSTPROCESSING) & (samples["eps_levels"] > 0)]
     white = cascade["knowledge"] == "white box"
     at = [*CURVE, "eps_levels", "sample_id"]
     # Rows of an attack are cumulative: one that runs after the black box has its successes too, and clears it.

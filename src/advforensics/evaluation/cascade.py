@@ -29,13 +29,11 @@ from advforensics.detectors.cost import counted
 from advforensics.evaluation.settings import SweepSettings
 from advforensics.evaluation.state import CLEAN, CascadeState
 from advforensics.persistence.journal import Outcome, seed_of
+from advforensics.statistics.sample_table import COLUMNS
 
 AnyAttack = TorchAttack | Ascent | MinimumNorm
 FEW = 0.05  # of the images: where no more stand, patience costs little, and decides the end of the curve
 EIGHT_BIT = "8bit"  # as an attack: what an image fell to that fell to a picture of whole levels
-# Of the rows, in this order.
-COLUMNS = ["sample_id", "group", "label", "attack", "knowledge", "norm", "eps_levels", "domain", "predicted", "correct"]
-COLUMNS += ["fell_to", "margin", "score", "linf_levels", "rms_levels", "l2"]
 
 
 @dataclass(frozen=True)

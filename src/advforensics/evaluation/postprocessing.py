@@ -1,13 +1,12 @@
-"""A forger's plain tools: what any editor does to a picture, without a gradient or a query.
+"""Post-processing: what a forger does to a picture with any editor, without a gradient or a query.
 
-Each tool has a ladder of strengths. How much a setting changes a picture is measured on the picture, as the
-root-mean-square change in levels, which is the radius of an L2 ball as :mod:`advforensics.attacks.threat_model` has it;
-PSNR = 20 log10(255 / RMS) says the same in decibels. So plain tools have a curve over ε as attacks have.
+Each operation has a ladder of strengths. The size of a change is measured on the picture, as the root-mean-square
+change in levels. That is the radius of an L2 ball in the sense of :mod:`advforensics.attacks.threat_model`, and
+PSNR = 20 log10(255 / RMS) says the same in decibels. So post-processing has a curve over ε as attacks have.
 
-Two things to keep in mind. For the task ``manipulation`` a tool may change the right answer: a pristine picture
-that was blurred is a blurred one, and a detector that says so is right about the picture before it. And patches are
-altered here, where a forger alters whole photographs: a tool that reaches beyond a pixel sees a border that it would
-not see there.
+Two limits. In the task ``manipulation`` an operation may change the true class: a pristine picture that was blurred is
+a blurred one, and a detector that says so is right. And patches are altered here, where a forger alters whole
+photographs: an operation that reaches beyond a pixel meets a border that it would not meet there.
 """
 
 import hashlib
@@ -22,12 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from advforensics.attacks.losses import log_odds, margins
-from advforensics.attacks.threat_model import LEVEL, Norm, distances
+from advforensics.attacks.threat_model import Norm
+from advforensics.detectors.logits import predict
 from advforensics.evaluation.images import EvaluationSet, apart, side_by_side
+from advforensics.evaluation.sample_predictions import sample_predictions
+from advforensics.statistics.outcomes import POSTPROCESSING
+from advforensics.statistics.sample_table import COLUMNS
 
 Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
-Tool = Callable[[Pixels, float], Pixels]
+Operation = Callable[[Pixels, float], Pixels]
 NONE = "none"  # the clean picture among the settings
 
 
@@ -66,7 +68,7 @@ def blur(pixels: Pixels, sigma: float) -> Pixels:
     return _as_uint8(cv2.GaussianBlur(pixels, (0, 0), sigma))
 
 
-LADDERS: dict[Tool, tuple[float, ...]] = {
+LADDERS: dict[Operation, tuple[float, ...]] = {
     jpeg: (100, 98, 95, 92, 90, 85, 80, 75, 70, 60, 50),  # quality
     resize: (0.95, 0.9, 0.8, 0.7, 0.6, 0.5),  # factor
     median: (3, 5, 7),  # side in pixels
@@ -75,99 +77,76 @@ LADDERS: dict[Tool, tuple[float, ...]] = {
 }
 
 
-class Tools:
-    """Every setting of every tool, tried on every image.
+class Postprocessing:
+    """Every setting of every operation, tried on every image.
 
     Args:
-        ladders: Strengths by tool.
+        ladders: Strengths by operation.
         batch_size: Images judged at once.
     """
 
-    name = "tools"
+    name = POSTPROCESSING
     norm: Norm = "l2"
-    knowledge = "tools"
 
-    def __init__(self, ladders: Mapping[Tool, Sequence[float]] = LADDERS, batch_size: int = 64) -> None:
+    def __init__(self, ladders: Mapping[Operation, Sequence[float]] = LADDERS, batch_size: int = 64) -> None:
         self.ladders = ladders
         self.batch_size = batch_size
 
-    def run(self, detector: nn.Module, targets: EvaluationSet) -> pd.DataFrame:
-        """Return one row per image and setting, the clean picture (tool ``none``) among them.
+    def run(self, detector: nn.Module, images: EvaluationSet) -> pd.DataFrame:
+        """Return one row per image and setting, the clean picture (operation ``none``) among them.
 
         Patches that lie side by side in an image are altered each by itself: they do not border in the photograph.
 
-        Columns: ``sample_id``, ``group``, ``label``; ``tool`` and ``strength``; ``rms_levels``, ``psnr`` (dB),
-        ``linf_levels`` and ``l2`` (in [0, 1] units) of the change; ``predicted``, ``margin`` and ``score`` of the
-        altered picture.
+        Returns:
+            The columns of :func:`~advforensics.evaluation.sample_predictions.sample_predictions`, ``operation`` and
+            ``strength``.
 
         Raises:
             ValueError: If images have neither 1 nor 3 channels.
         """
-        if targets.images.shape[1] not in (1, 3):
-            raise ValueError(f"plain tools alter grey or RGB pictures, not {targets.images.shape[1]} channels")
-        parts = [self._judged(detector, targets, NONE, 0.0, targets.images)]
-        patches = apart(targets.images, targets.patches)
+        if images.images.shape[1] not in (1, 3):
+            raise ValueError(f"post-processing takes grey or RGB pictures, not {images.images.shape[1]} channels")
+        detector.eval()
+        parts = [self._judged(detector, images, images.images).assign(operation=NONE, strength=0.0)]
+        patches = apart(images.images, images.patches)
         originals = (patches * 255).round().to(torch.uint8).permute(0, 2, 3, 1).squeeze(3).numpy()
-        for tool, strengths in self.ladders.items():
+        for operation, strengths in self.ladders.items():
             for strength in strengths:
-                altered = np.stack([tool(pixels, strength) for pixels in originals])
+                altered = np.stack([operation(pixels, strength) for pixels in originals])
                 patches = torch.from_numpy(altered.reshape(*altered.shape[:3], -1)).permute(0, 3, 1, 2) / 255
-                pictures = side_by_side(patches, targets.patches)
-                parts.append(self._judged(detector, targets, tool.__name__, strength, pictures))
+                pictures = side_by_side(patches, images.patches).contiguous()
+                rows = self._judged(detector, images, pictures)
+                parts.append(rows.assign(operation=operation.__name__, strength=strength))
         return pd.concat(parts, ignore_index=True)
 
-    def _judged(
-        self, detector: nn.Module, targets: EvaluationSet, tool: str, strength: float, pictures: Tensor
-    ) -> pd.DataFrame:
-        detector.eval()
-        with torch.no_grad():
-            logits = torch.cat([detector(batch.contiguous()) for batch in pictures.split(self.batch_size)])
-        linf, l2 = distances(targets.images, pictures)
-        rms = (l2 / LEVEL / np.sqrt(pictures.shape[1:].numel())).numpy()
-        with np.errstate(divide="ignore"):  # a picture left as it is has a PSNR of infinity
-            psnr = 20 * np.log10(255 / rms)
-        return pd.DataFrame(
-            {
-                "sample_id": targets.sample_ids,
-                "group": targets.groups,
-                "label": targets.labels.numpy(),
-                "tool": tool,
-                "strength": strength,
-                "rms_levels": rms,
-                "psnr": psnr,
-                "linf_levels": (linf / LEVEL).numpy(),
-                "l2": l2.numpy(),
-                "predicted": logits.argmax(dim=1).numpy(),
-                "margin": margins(logits, targets.labels).numpy(),
-                "score": log_odds(logits).numpy(),
-            }
-        )
+    def _judged(self, detector: nn.Module, images: EvaluationSet, pictures: Tensor) -> pd.DataFrame:
+        return sample_predictions(images, pictures, predict(detector, pictures, self.batch_size))
 
 
 def sample_rows(settings: pd.DataFrame, eps_levels: Sequence[float]) -> pd.DataFrame:
-    """Turn what :meth:`Tools.run` returns into rows of a sample table, without the run facts.
+    """Turn the rows of all settings into rows of a sample table, without the provenance.
 
-    At a radius an image falls if any setting whose RMS change is no larger turns the detector; it shows the picture
-    that felled it with the smallest change. An image that stands shows the setting with the smallest margin.
+    At a radius an image falls if any setting whose RMS change is no larger makes the detector wrong. It shows the
+    smallest such change. An image that stands shows the setting with the smallest margin.
 
     Args:
-        settings: What :meth:`Tools.run` returns.
+        settings: What :meth:`Postprocessing.run` returns.
         eps_levels: Radii in levels; 0, the clean pictures, is always among the rows.
     """
-    settings = settings.assign(correct=settings["predicted"] == settings["label"])
-    settings["order"] = settings["rms_levels"].where(~settings["correct"], np.inf)
-    settings["number"] = settings.groupby("sample_id", sort=False).ngroup()
-    used = settings["tool"] + settings["strength"].map(" {:g}".format)
-    settings["fell_to"] = used.where(settings["tool"] != NONE, "clean").where(~settings["correct"], "")
+    clean = settings["operation"] == NONE
+    order = settings["rms_levels"].where(~settings["correct"], np.inf)
+    settings = settings.assign(order=order, number=settings.groupby("sample_id", sort=False).ngroup())
+    used = settings["operation"] + settings["strength"].map(" {:g}".format)
+    settings["fell_to"] = used.where(~clean, "clean").where(~settings["correct"], "")
     parts = []
     for eps in sorted({0.0, *map(float, eps_levels)}):
-        allowed = (settings["tool"] == NONE) | ((settings["rms_levels"] <= eps) & (eps > 0))
+        allowed = clean | ((settings["rms_levels"] <= eps) & (eps > 0))
         ranked = settings[allowed].sort_values(["number", "order", "margin"], kind="stable")
         parts.append(ranked.drop_duplicates("number").assign(eps_levels=eps))
     rows = pd.concat(parts, ignore_index=True)
-    rows = rows.assign(attack=Tools.name, norm=Tools.norm, domain="8bit", knowledge=Tools.knowledge)
-    columns = ["sample_id", "group", "label", "attack", "norm", "eps_levels", "domain", "knowledge", "predicted"]
-    return rows[[*columns, "correct", "margin", "score", "linf_levels", "rms_levels", "l2", "fell_to"]]
+    return rows.assign(attack=POSTPROCESSING, norm=Postprocessing.norm, domain="8bit", knowledge=POSTPROCESSING)[
+        COLUMNS
+    ]
 
 
 def _as_uint8(pixels: NDArray[np.generic]) -> Pixels:

@@ -23,7 +23,7 @@ CAPTIONS = {
     "robustness": "Robust accuracy in another norm or kind of file.",
     "tradeoff": "What each defence pays in clean accuracy for what it holds under attack.",
     "bracket": "Between what is proven (below) and what no attack has broken (above) lies the truth.",
-    "tools": "A forger without gradients or queries, who uses what every editor has.",
+    "postprocessing": "A forger without gradients or queries, who uses what every editor has.",
     "radii": "The radius that half of the pictures of a class do not withstand.",
     "cascade": "What fell to which attack.",
     "confusion": "Clean confusions.",

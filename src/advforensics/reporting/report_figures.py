@@ -11,13 +11,13 @@ from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.bracket import bracket
 from advforensics.reporting.figures.classes import confusion, median_radii
 from advforensics.reporting.figures.costs import passes
-from advforensics.reporting.figures.curves import robustness_curves, tools_curves
+from advforensics.reporting.figures.curves import postprocessing_curves, robustness_curves
 from advforensics.reporting.figures.tradeoff import tradeoff
 from advforensics.reporting.figures.training import training_curves
 from advforensics.reporting.findings import Curve, curve_name
 from advforensics.reporting.sweep_results import SweepResults
 from advforensics.statistics.attack_shares import attack_shares
-from advforensics.statistics.outcomes import TOOLS, WORST
+from advforensics.statistics.outcomes import POSTPROCESSING, WORST
 
 
 def report_figures(
@@ -55,8 +55,8 @@ def report_figures(
         for norm, method in tables["brackets"][["norm", "method"]].drop_duplicates().itertuples(index=False):
             name = re.sub(r"\W+", "-", f"bracket-{norm}-{method}")
             yield name, bracket(tables["brackets"], norm, method, alarmed)
-    if (table["knowledge"] == TOOLS).any():
-        yield "tools", tools_curves(table, len(classes), alarmed)
+    if (table["knowledge"] == POSTPROCESSING).any():
+        yield "postprocessing", postprocessing_curves(table, len(classes), alarmed)
     yield "radii", median_radii(summary, *curve, classes)
     shown = samples[(samples[["norm", "domain"]] == list(curve)).all(axis=1)]
     shares, clean = attack_shares(shown), shown[shown["eps_levels"] == 0]

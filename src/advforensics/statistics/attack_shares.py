@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from advforensics.statistics.outcomes import TOOLS
+from advforensics.statistics.outcomes import POSTPROCESSING
 
 STANDS = "stands"
 CLEAN = "clean"  # wrong from the start
@@ -11,7 +11,7 @@ CURVE = ["defense", "norm", "domain", "eps_levels"]
 
 
 def attack_shares(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of images that fell to each attack, by defense, norm, domain and radius; plain tools apart.
+    """Return the share of images that fell to each attack, by defense, norm, domain and radius; post-processing apart.
 
     Args:
         samples: As for :func:`advforensics.statistics.curves.curves`; attacks in the order of the cascade.
@@ -21,7 +21,7 @@ def attack_shares(samples: pd.DataFrame) -> pd.DataFrame:
         Attacks are in the order of the cascade; shares of a radius add up to 1. ``images``, ``photographs`` and
         ``seeds`` tell what they rest on.
     """
-    rows = samples[samples["knowledge"] != TOOLS]
+    rows = samples[samples["knowledge"] != POSTPROCESSING]
     order = list(dict.fromkeys([STANDS, CLEAN, *_cascade(rows), *rows["fell_to"].unique()]))
     # An image fell to the first attack after which it is wrong, or to what that attack says felled it before.
     rows = rows.sort_values("correct", kind="stable").drop_duplicates([*CURVE, "seed", "sample_id"])

@@ -20,7 +20,7 @@ def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.Da
     """Score every detector after every attack of its cascades at every epsilon.
 
     An attack meets only what those before it in the cascade have left standing, and its scores tell how things stand
-    after all of them. `WORST` takes every attack of a norm and domain together; plain tools are no part of it.
+    after all of them. `WORST` takes every attack of a norm and domain together; post-processing is no part of it.
 
     The metrics, all as fractions in [0, 1] unless said otherwise:
 

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 WORST = "worst"
-TOOLS = "tools"  # knowledge of a forger without gradients or queries
+POSTPROCESSING = "postprocessing"  # knowledge of a forger without gradients or queries
 CELL = ["norm", "domain", "attack", "eps_levels"]
 CELL_FACTS = [*CELL, "knowledge"]
 DISTORTIONS = ["linf_levels", "rms_levels", "l2"]
@@ -26,7 +26,7 @@ class Outcomes:
     come first; what they hold is how things stand after that attack and all before it in its cascade. Then come the
     cells of `WORST`: there an image counts as right only if it is right under every attack tried in that norm and
     domain at that epsilon, and has the least favourable of its scores (pointwise worst case; Carlini et al. 2019,
-    arXiv 1902.06705). Plain tools (`TOOLS`) are no part of the worst case: they have curves of their own.
+    arXiv 1902.06705). Post-processing (`POSTPROCESSING`) is no part of the worst case: it has a curve of its own.
 
     Attributes:
         cells: One row per cell with the columns `CELL` and ``knowledge``, which is ``any`` for `WORST`.
@@ -97,7 +97,7 @@ def _outcomes(rows: pd.DataFrame, defense: str) -> Outcomes:
     predicted, score = matrix("predicted").astype(np.int64), matrix("score")
     pristine = predicted == 0
     worst, worst_predicted, worst_pristine, worst_score = [], [], [], []
-    cascades = cells[cells["knowledge"] != TOOLS]
+    cascades = cells[cells["knowledge"] != POSTPROCESSING]
     for _, of_epsilon in cascades.groupby(["norm", "domain", "eps_levels"], observed=True):
         tried = of_epsilon.index.to_numpy()
         worst.append(tried[0])

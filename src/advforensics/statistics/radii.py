@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from advforensics.statistics.intervals import Bootstrap, Floats, Replicates
-from advforensics.statistics.outcomes import SIZES, TOOLS, WORST, Outcomes, outcomes_by_defense
+from advforensics.statistics.outcomes import POSTPROCESSING, SIZES, WORST, Outcomes, outcomes_by_defense
 
 COLUMNS = [
     *("defense", "norm", "domain", "metric", "label", "range_levels"),
@@ -15,7 +15,7 @@ ALL = -1  # in the column ``label``: images of all classes
 
 
 def radii(samples: pd.DataFrame, area_levels: float = 2.0, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
-    """Summarise each curve of robust accuracy (worst case over attacks, plain tools apart).
+    """Summarise each curve of robust accuracy (worst case over attacks, post-processing apart).
 
     The metrics:
 
@@ -73,7 +73,7 @@ def _mean_height(eps: Floats, standing: NDArray[np.bool_]) -> Floats:
 def image_radii(outcomes: Outcomes, norm: str, domain: str) -> Floats:
     """Return the smallest radius known to turn each image, ``(rows,)``; infinite where none is."""
     cells = outcomes.cells.iloc[: outcomes.attacked]
-    cells = cells[(cells["norm"] == norm) & (cells["domain"] == domain) & (cells["knowledge"] != TOOLS)]
+    cells = cells[(cells["norm"] == norm) & (cells["domain"] == domain) & (cells["knowledge"] != POSTPROCESSING)]
     eps = np.broadcast_to(cells["eps_levels"].to_numpy()[:, None], (len(cells), len(outcomes.label)))
     if domain != "jpeg":
         eps = np.fmin(eps, outcomes.distortion[SIZES[norm]][cells.index])

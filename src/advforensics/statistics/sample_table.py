@@ -5,7 +5,8 @@ all before it, at this radius and all below. Columns:
 
 - ``sample_id``, ``group`` (content hash of the photograph), ``label``;
 - ``norm``, ``domain``, ``attack``, ``eps_levels`` (radius; 0 holds the clean picture, in the domain ``jpeg`` the clean
-  picture saved as JPEG), ``knowledge`` (``white box``, ``black box`` or, for a forger without gradients, ``tools``);
+  picture saved as JPEG), ``knowledge`` (``white box``, ``black box``
+  or ``postprocessing``);
 - ``predicted``, ``correct``, ``margin``, ``score`` (log-odds of not being class 0) of the picture as it then is;
 - ``fell_to``: the attack that turned the image at this radius or below, empty if it stands, ``clean`` if it was wrong
   from the start;
@@ -25,6 +26,9 @@ import pyarrow.parquet as pq
 
 from advforensics.persistence.atomic import atomic
 
+# Without the provenance, in this order.
+COLUMNS = ["sample_id", "group", "label", "attack", "knowledge", "norm", "eps_levels", "domain", "predicted", "correct"]
+COLUMNS += ["fell_to", "margin", "score", "linf_levels", "rms_levels", "l2"]
 METADATA_KEY = b"advforensics"
 TEXT = pa.dictionary(pa.int32(), pa.string())
 

@@ -1,4 +1,4 @@
-"""Accuracy against epsilon: of every defense, of every attack, and against a forger's plain tools."""
+"""Accuracy against epsilon: of every defense, of every attack, and against a forger's post-processing."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from advforensics.reporting import style
-from advforensics.statistics.outcomes import TOOLS, WORST
+from advforensics.statistics.outcomes import POSTPROCESSING, WORST
 
 
 @mpl.rc_context(style.PAPER)
@@ -39,15 +39,15 @@ def robustness_curves(
         style.band(axes, line["eps_levels"].map(positions), line, color, marker=marker, linestyle=dashes, label=label)
     style.legend(axes)
     axes.set_title(f"Right under every attack, {style.DOMAINS[domain]}", loc="left")
-    tried = swept[(swept["attack"] != WORST) & (swept["knowledge"] != TOOLS)]["attack"].unique()
+    tried = swept[(swept["attack"] != WORST) & (swept["knowledge"] != POSTPROCESSING)]["attack"].unique()
     note = f"Attacks: {', '.join(style.words(attack) for attack in tried)}."
     style.caption(figure, rows, note + _warning(set(rows["defense"]), alarmed))
     return figure
 
 
 @mpl.rc_context(style.PAPER)
-def tools_curves(curves: pd.DataFrame, classes: int, alarmed: Collection[str] = ()) -> Figure:
-    """Draw accuracy under a forger's plain tools against how much they change a picture, in levels and in dB PSNR.
+def postprocessing_curves(curves: pd.DataFrame, classes: int, alarmed: Collection[str] = ()) -> Figure:
+    """Draw accuracy under a forger's post-processing against the size of the change, in levels and in dB PSNR.
 
     The worst case over attacks of the same norm and domain is drawn thin beside it, where it was swept.
 
@@ -57,9 +57,9 @@ def tools_curves(curves: pd.DataFrame, classes: int, alarmed: Collection[str] = 
         alarmed: As for `robustness_curves`.
 
     Raises:
-        ValueError: No plain tools were swept.
+        ValueError: No post-processing was swept.
     """
-    rows = _select(curves, metric="accuracy", knowledge=TOOLS)
+    rows = _select(curves, metric="accuracy", knowledge=POSTPROCESSING)
     norm, domain = rows[["norm", "domain"]].iloc[0]
     attacks = curves[(curves["metric"] == "accuracy") & (curves["attack"] == WORST)]
     attacks = attacks[(attacks["norm"] == norm) & (attacks["domain"] == domain)]
@@ -78,10 +78,8 @@ def tools_curves(curves: pd.DataFrame, classes: int, alarmed: Collection[str] = 
     decibels.set_xticks(list(positions.values()), noted)
     decibels.set_xlabel("PSNR in dB")
     style.legend(axes)
-    axes.set_title("Right whatever plain tool is used", loc="left")
-    note = (
-        "JPEG, resizing, median, noise and blur at every strength that stays within ε. Thin: attacks instead of tools."
-    )
+    axes.set_title("Right whatever the post-processing", loc="left")
+    note = "JPEG, resizing, median, noise and blur at every strength that stays within ε. Thin: attacks."
     style.caption(figure, rows, note + _warning(set(rows["defense"]), alarmed))
     return figure
 
