@@ -14,7 +14,7 @@ from test_configs import EXPERIMENTS, MISSING
 from torch import Tensor
 from toys import DEFENSES, QUIET, TINY_TRAINING, Compose
 
-from advforensics.cli import OBJECTIVES
+from advforensics.cli.main import OBJECTIVES
 from advforensics.defenses.baseline import Baseline
 from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.store.reading import PatchStore

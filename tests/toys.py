@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from advforensics.cli import config_dir, main
+from advforensics.cli.main import config_dir, main
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.detectors.detector import Detector
 from advforensics.detectors.trunk import Trunk

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from toys import config, random_images, tiny_detector
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector
 from advforensics.detectors.detector import Detector, Normalization
 from advforensics.detectors.laplacian import Laplacian

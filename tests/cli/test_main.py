@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from toys import TINY_TRAINING, Call
 
-from advforensics.cli import COMMANDS, config_dir
+from advforensics.cli.main import COMMANDS, config_dir
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
