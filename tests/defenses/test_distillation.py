@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_DETECTOR, TINY_TRAINING, Compose
 from regimes import LABELS, regime
-from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, random_images, tiny_detector
+from toys import random_images, tiny_detector
 
 from advforensics.defenses.distillation import Distillation
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
@@ -90,7 +91,7 @@ def test_a_teacher_with_other_classes_or_patches_is_refused(
     assert f"was trained on {described}, but" in str(error.value)
 
 
-@QUIET
+@IGNORE_LIGHTNING_WARNINGS
 def test_training_refuses_a_teacher_that_does_not_fit_before_the_first_step(
     save_teacher: SaveTeacher, store: Path, composed: Compose, monkeypatch: Any
 ) -> None:

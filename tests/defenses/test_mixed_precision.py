@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from configs import DEFENSES, config
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_configs import MISSING
 from torch import Tensor, nn
-from toys import DEFENSES, config, random_images
+from toys import random_images
 
 from advforensics.cli import config_dir
 from advforensics.defenses.baseline import Baseline

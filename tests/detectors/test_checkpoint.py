@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from toys import TINY_DETECTOR, Compose, random_images
+from configs import TINY_DETECTOR, Compose
+from toys import random_images
 
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from configs import config
 from torch import nn
-from toys import config, random_images, tiny_detector
+from toys import random_images, tiny_detector
 
 from advforensics.cli import config_dir
 from advforensics.detectors.checkpoint import build_detector

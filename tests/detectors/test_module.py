@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from configs import IGNORE_LIGHTNING_WARNINGS, SHORT_TRAINING, Compose, only
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, only, random_images
+from toys import random_images
 
 from advforensics.defenses.gradient_penalty import exact
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint
@@ -206,7 +207,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason:
         adapted(**options)
 
 
-@QUIET
+@IGNORE_LIGHTNING_WARNINGS
 @pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize(
     "overrides",
@@ -217,9 +218,10 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason:
     ids=["exact", "bf16"],
 )
 def test_it_is_trained_kept_and_attacked(overrides: tuple[str, ...], composed: Compose, store: Path) -> None:
-    tiny = TINY_TRAINING[len(TINY_DETECTOR) :]
     scores = train(
-        composed("train", f"store={store}", "folder=one", *chosen("Net", "detector.name=net"), *tiny, *overrides)
+        composed(
+            "train", f"store={store}", "folder=one", *chosen("Net", "detector.name=net"), *SHORT_TRAINING, *overrides
+        )
     )
     trained = load_checkpoint("one/checkpoint.pt")
     assert isinstance(trained.detector, Adapted)

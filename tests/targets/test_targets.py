@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
+from configs import TINY_DETECTOR, Compose
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from toys import TINY_DETECTOR, Compose, random_images, toy_task
+from toys import random_images, toy_task
 
 from advforensics.attacks.attackable import attackable
 from advforensics.attacks.gateway import TorchAttack
