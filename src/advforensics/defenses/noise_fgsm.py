@@ -10,8 +10,8 @@ from advforensics.attacks.attackable import attackable
 class NoiseFGSM:
     r"""Makes examples :math:`x + \eta + \epsilon\,\mathrm{sign}\nabla L(x + \eta)`, :math:`\eta` uniform within k ε.
 
-    The noise is wider than the ball of radius ε, which keeps single-step training from catastrophic overfitting. The
-    examples are not projected back into the ball, so use this for training only. de Jorge et al., arXiv 2202.01181.
+    Noise wider than the ball keeps single-step training from overfitting catastrophically. The examples may leave the
+    ball, so use this for training only, never to judge a detector. de Jorge et al., arXiv 2202.01181.
 
     Args:
         noise: ``k``, the width of the noise in radii.
