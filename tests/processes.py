@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from advforensics.cli import main
+from advforensics.cli.main import main
 from advforensics.tracking.experiment import PARENT_RUN
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from test_configs import EXPERIMENTS, MISSING
 from torch import Tensor
 
-from advforensics.cli import OBJECTIVES
+from advforensics.cli.main import OBJECTIVES
 from advforensics.defenses.baseline import Baseline
 from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.store.reading import PatchStore

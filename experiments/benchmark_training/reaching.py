@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from advforensics.attacks.threat_model import LEVEL
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector
 from advforensics.store.datamodule import PatchData
 from advforensics.store.reading import PatchDataset

@@ -19,7 +19,7 @@ from toys import random_images, tiny_detector
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import margins
 from advforensics.attacks.threat_model import LEVEL, Norm, distances, radius, to_8bit
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.detector import Detector
 
 IMAGES = random_images(6)

@@ -14,7 +14,7 @@ from regimes import LABELS, images, regime
 from torch import Tensor
 from toys import random_images
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.defenses.augmented import Augmented
 
 

@@ -13,7 +13,7 @@ from test_configs import MISSING
 from torch import Tensor, nn
 from toys import random_images
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.gradient_penalty import exact
 from advforensics.defenses.shared_pass import shared_pass

@@ -7,7 +7,7 @@ from configs import config
 from torch import nn
 from toys import random_images, tiny_detector
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector
 from advforensics.detectors.detector import Detector, Normalization
 from advforensics.detectors.laplacian import Laplacian

@@ -26,7 +26,7 @@ from advforensics.attacks.losses import margins
 from advforensics.attacks.minimum_norm import MinimumNorm
 from advforensics.attacks.steps import FixedStep
 from advforensics.attacks.threat_model import LEVEL, Norm, size, to_8bit
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.evaluation.cascade import AnyAttack, run_cascade
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.settings import SweepSettings

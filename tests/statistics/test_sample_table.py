@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from tables import sample_table
 
-from advforensics.statistics.sample_table import read_samples, write_samples
+from advforensics.statistics.sample_table import METADATA_KEY, read_samples, write_samples
 
 FACTS = {"task": "toy", "detector": "plain", "defense": "baseline", "seed": 3, "checkpoint": "ab", "commit": "cd"}
 
@@ -53,3 +53,15 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a sample table"):
         read_samples(path)
     assert pq.read_table(path).num_rows == len(rows())
+
+
+def test_a_table_of_another_format_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "samples.parquet"
+    write_samples(path, rows(), FACTS, ("none", "blur"), True)
+    table = pq.read_table(path)
+    older = table.schema.metadata[METADATA_KEY].replace(b'"format": 2, ', b"")
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: older}), path)
+    with pytest.raises(
+        ValueError, match="is a sample table of format 1, this version reads 2: sweep the detector again"
+    ):
+        read_samples(path)

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from toys import CUTTER, Textures, toy_task
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.store.building import build
 from advforensics.store.datamodule import Augment, PatchData, TrainingOrder, TrainingPatches
-from advforensics.store.reading import PatchDataset, PatchStore
+from advforensics.store.reading import FORMAT, PatchDataset, PatchStore
 
 
 def shipped_augmentation() -> Augment:
@@ -117,7 +117,7 @@ def listed(folder: Path, rows: Sequence[tuple[str, int]], each: int) -> PatchDat
     manifest.assign(**{"class": manifest["label"].astype(str)}).to_parquet(folder / "manifest.parquet")
     np.save(folder / "patches.npy", np.zeros((len(told), 1, 1, 1), np.uint8))
     classes = sorted({str(label) for _, label in rows}, key=int)
-    (folder / "store.json").write_text(json.dumps({"classes": classes, "shape": [1, 1, 1]}))
+    (folder / "store.json").write_text(json.dumps({"format": FORMAT, "classes": classes, "shape": [1, 1, 1]}))
     return PatchDataset(PatchStore(folder), "test")
 
 

@@ -18,7 +18,7 @@ from toys import random_images, toy_task
 
 from advforensics.attacks.attackable import attackable
 from advforensics.attacks.gateway import TorchAttack
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector, save_checkpoint
 from advforensics.store.reading import PatchStore
 from advforensics.targets.black_box import BlackBox

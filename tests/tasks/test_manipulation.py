@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from toys import picture, toy_task
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.tasks.manipulation import Manipulation, Operation
 
 NAMES = list(OmegaConf.load(config_dir() / "task" / "manipulation.yaml").operations)

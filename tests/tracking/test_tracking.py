@@ -160,7 +160,7 @@ def test_files_have_their_folders(tracking: Tracking, tmp_path: Path) -> None:
 def test_the_dataset_has_our_digest(tracking: Tracking, tmp_path: Path) -> None:
     for name in ("manifest.parquet", "train-000.npy"):
         (tmp_path / name).write_text(name)
-    (tmp_path / "store.json").write_text('{"classes": ["a", "b"], "shape": [1, 8, 8]}')
+    (tmp_path / "store.json").write_text('{"format": 2, "classes": ["a", "b"], "shape": [1, 8, 8]}')
     digest = PatchStore(tmp_path).digest()
     with tracking.run("data", CONFIG) as run:
         run.dataset(tmp_path, digest, "toy")

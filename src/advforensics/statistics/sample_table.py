@@ -30,6 +30,7 @@ from advforensics.persistence.atomic import atomic
 COLUMNS = ["sample_id", "group", "label", "attack", "knowledge", "norm", "eps_levels", "domain", "predicted", "correct"]
 COLUMNS += ["fell_to", "margin", "score", "linf_levels", "rms_levels", "l2"]
 METADATA_KEY = b"advforensics"
+FORMAT = 2  # it goes up when a column changes its name or meaning
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -48,7 +49,9 @@ def write_samples(
     table = pa.Table.from_pandas(rows.assign(**facts), preserve_index=False)
     described = {
         **(table.schema.metadata or {}),
-        METADATA_KEY: json.dumps({"classes": list(classes), "null_first": null_first, **facts}).encode(),
+        METADATA_KEY: json.dumps(
+            {"format": FORMAT, "classes": list(classes), "null_first": null_first, **facts}
+        ).encode(),
     }
     with atomic(path) as unfinished:
         pq.write_table(table.replace_schema_metadata(described), unfinished)
@@ -61,21 +64,28 @@ def read_samples(*paths: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If one does not exist.
-        ValueError: If a file is no sample table.
+        ValueError: If a file is damaged, no sample table, or of another format than this version reads.
     """
     tables = [_read(path) for path in paths]
     samples: pd.DataFrame = pa.concat_tables(tables, promote_options="default").unify_dictionaries().to_pandas()
     told = json.loads(tables[0].schema.metadata[METADATA_KEY])
-    samples.attrs |= {"classes": told["classes"], "null_first": told.get("null_first", True)}
+    samples.attrs |= {"classes": told["classes"], "null_first": told["null_first"]}
     return samples
 
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise FileNotFoundError(f"no sample table {path}: run `advforensics sweep` first")
-    schema = pq.read_schema(path)
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is damaged ({error}): sweep the detector again") from error
     if METADATA_KEY not in (schema.metadata or {}):
         raise ValueError(f"{path} is not a sample table: it lacks the metadata that `advforensics sweep` writes")
+    if (found := json.loads(schema.metadata[METADATA_KEY]).get("format")) != FORMAT:
+        raise ValueError(
+            f"{path} is a sample table of format {found or 1}, this version reads {FORMAT}: sweep the detector again"
+        )
     text = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     table = pq.read_table(path, read_dictionary=text)
     # A table that was written with categories comes with narrower indices, which do not go below others.

@@ -33,6 +33,7 @@ from advforensics.store.cutting import Cutter, corner, cut, shrink
 from advforensics.store.leak_audit import audit
 from advforensics.store.manifest import write_manifest
 from advforensics.store.near_duplicates import near_duplicates
+from advforensics.store.reading import FORMAT
 from advforensics.store.shards import Row, Shards
 from advforensics.store.splitting import SPLITS, joined, split, unseen
 from advforensics.tasks.base import Task
@@ -111,6 +112,7 @@ def build(
     origin = pictures[["content", *ORIGIN, "split"]]
     patches = write_manifest(unfinished / "manifest.parquet", shards.rows(), origin, classes)
     metadata: dict[str, Any] = {
+        "format": FORMAT,
         "task": task.name,
         "classes": list(classes),
         "null_first": task.null_first,

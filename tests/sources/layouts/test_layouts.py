@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from toys import sift
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 from advforensics.sources.layouts.cifake import Cifake

@@ -8,7 +8,7 @@ import pytest
 from configs import TINY_TRAINING
 from processes import Call
 
-from advforensics.cli import COMMANDS, config_dir
+from advforensics.cli.main import COMMANDS, config_dir
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 

@@ -15,6 +15,8 @@ import joblib
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from advforensics.cli.mistakes import check_numbers, mistakes_in_one_line
+
 COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
     "train": "one detector, trained with one defence",
@@ -28,8 +30,8 @@ OBJECTIVES = ("val_accuracy", "val_robust_accuracy")
 
 def config_dir() -> Path:
     """Return the folder of configs: inside the installed package, or ``conf/`` of a checkout."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+    inside = Path(__file__).parents[1] / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def main() -> None:
@@ -62,11 +64,13 @@ def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
     """Return the application of a command; its import waits until here, so that ``--help`` is quick."""
 
     def run(cfg: DictConfig) -> list[float] | None:
-        entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
-        for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        with _repeatable(command, cfg) if command == "train" else nullcontext():
-            result = entry(cfg)
+        with mistakes_in_one_line():
+            check_numbers(cfg)
+            entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
+            for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
+                logging.getLogger(chatty).setLevel(logging.WARNING)
+            with _repeatable(command, cfg) if command == "train" else nullcontext():
+                result = entry(cfg)
         # What a sweeper may choose by: never the test split.
         return [result[score] for score in OBJECTIVES if score in result] if command == "train" else None
 
