@@ -107,8 +107,8 @@ class Brightness(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(N, 2)``."""
-        lead = (images.mean(dim=(1, 2, 3)) - 0.5) * 50
-        return torch.stack([-lead, lead], dim=1)
+        half_difference = (images.mean(dim=(1, 2, 3)) - 0.5) * 50
+        return torch.stack([-half_difference, half_difference], dim=1)
 
 
 def random_images(number: int, size: int = 32, channels: int = 1, seed: int = 0, margin: int = 0) -> Tensor:

@@ -47,12 +47,8 @@ class GradientPenalty:
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mean loss, the mean penalty, and gradients ``(N, C, H, W)`` of each image's loss.
 
-        Loss and penalty can be differentiated with respect to weights; the gradients are constants.
-
-        Args:
-            detector: The network.
-            images: ``(N, C, H, W)`` in [0, 1].
-            labels: ``(N,)``.
+        Loss and penalty can be differentiated with respect to weights; the gradients are constants. Images are
+        ``(N, C, H, W)`` in [0, 1], labels ``(N,)``.
         """
         if self.method == "exact":
             losses, gradients = exact(detector, images, labels)
@@ -105,13 +101,9 @@ def exact(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, 
     Double backpropagation: Drucker & LeCun 1992; as a defence: Ross & Doshi-Velez, arXiv 1711.09404, and Zhao et al.,
     arXiv 1803.11157, for image forensics. `torch.compile` and fused attention do not support its second backward pass.
 
-    Args:
-        detector: The network.
-        images: ``(N, C, H, W)`` in [0, 1].
-        labels: ``(N,)``.
-
     Returns:
-        Losses ``(N,)`` in nats and gradients ``(N, C, H, W)`` in nats per unit of the image range.
+        For images ``(N, C, H, W)`` in [0, 1] and labels ``(N,)``: losses ``(N,)`` in nats and gradients
+        ``(N, C, H, W)`` in nats per unit of the image range.
     """
     images = images.detach().requires_grad_(True)
     with torch.compiler.set_stance("force_eager"):

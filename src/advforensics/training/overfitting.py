@@ -106,14 +106,9 @@ class OverfittingGuard(Callback):
         if len(self._gaps) < MEASUREMENTS or not mean > self.tolerance:
             return
         log.warning(
-            "step %d: catastrophic overfitting: accuracy on the examples of %s is %.0f points above that under %s at"
-            " %.2f levels. Weights return to the last step with a small gap; training continues with %s",
-            trainer.global_step,
-            module.attack.name,
-            100 * mean,
-            self.attack.name,
-            255 * module.eps,
-            self.attack.name,
+            f"step {trainer.global_step}: catastrophic overfitting: accuracy on the examples of {module.attack.name} is"
+            f" {100 * mean:.0f} points above that under {self.attack.name} at {255 * module.eps:.2f} levels. Weights"
+            f" return to the last step with a small gap; training continues with {self.attack.name}"
         )
         self.caught += 1
         assert self._good_state is not None
