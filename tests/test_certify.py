@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from configs import TINY_DETECTOR, Compose
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from toys import TINY_DETECTOR, Compose, toy_task
+from toys import toy_task
 
 from advforensics.certificates.certified_radii import LINEAR, certify_smoothing
 from advforensics.certify import certify

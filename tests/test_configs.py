@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from configs import ATTACKS, DEFENSES, TINY_DETECTOR, Compose
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from toys import ATTACKS, DEFENSES, TINY_DETECTOR, Compose, tiny_detector
+from toys import tiny_detector
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.cli.main import COMMANDS, config_dir

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from configs import Compose
 from omegaconf import OmegaConf
 from test_configs import MISSING, OPTIONS, REQUIRED, calls
-from toys import Compose
 
 from advforensics.cli.main import config_dir
 

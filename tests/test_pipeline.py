@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from configs import Compose
 from omegaconf import OmegaConf
-from toys import Compose
 
 from advforensics.pipeline import PARAMS, main, settings
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from configs import Compose
 from hydra.utils import instantiate
 from odd_files import write_odd_files
 from PIL import Image
-from toys import Compose, contents, picture
+from toys import file_contents, picture
 
 from advforensics.prepare import prepare
 from advforensics.sources.base import Picture
@@ -52,7 +53,7 @@ def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections
 def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = [prepare(composed("prepare", *folder, *SMALL, f"store={name}")) for name in ("one", "two")]
-    assert contents(Path("one")) == contents(Path("two"))
+    assert file_contents(Path("one")) == file_contents(Path("two"))
     store = PatchStore("one")
     assert store.metadata == facts[0] == facts[1]
     assert sum(facts[0]["patches"].values()) == 12 * 2 * len(store.classes)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose, only
 from matplotlib.figure import Figure
 from tables import alarm_table, certificate_table, cost_table, sample_table
-from toys import QUIET, TINY_TRAINING, Compose, only
 
 from advforensics.alarms import alarm as alarms
 from advforensics.alarms.sample_table import sample_table_alarms
@@ -296,7 +296,7 @@ def test_without_sweeps_there_is_no_report(composed: Compose, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("sketched", "unprobed")
-@QUIET
+@IGNORE_LIGHTNING_WARNINGS
 def test_from_training_to_the_page(composed: Compose, store: Path) -> None:
     defenses = DEFENSES[::3]
     for defense in defenses:

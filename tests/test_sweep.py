@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from configs import TINY_DETECTOR, Compose, only
 from omegaconf import DictConfig
-from toys import TINY_DETECTOR, Compose, only, toy_task
+from toys import toy_task
 
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
 from advforensics.detectors.cost import counted

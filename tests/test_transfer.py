@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from configs import TINY_DETECTOR, Compose
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from toys import TINY_DETECTOR, Compose, toy_task
+from toys import toy_task
 
 from advforensics.alarms import alarm as alarms
 from advforensics.attacks.gateway import TorchAttack

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
+from configs import ATTACKS
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from toys import ATTACKS, random_images, tiny_detector
+from toys import random_images, tiny_detector
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import margins

@@ -5,7 +5,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from toys import TINY_TRAINING, Call
+from configs import TINY_TRAINING
+from processes import Call
 
 from advforensics.cli.main import COMMANDS, config_dir
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from configs import TINY_TRAINING, Compose
 from hydra.errors import CompactHydraException
-from toys import TINY_TRAINING, Call, Compose
+from processes import Call
 
 from advforensics.cli.mistakes import check_numbers, mistakes_in_one_line
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 import torchattacks
+from configs import ATTACKS
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from toys import ATTACKS, Brightness, random_images, tiny_detector
+from toys import Brightness, random_images, tiny_detector
 
 from advforensics.alarms.sample_table import sample_table_alarms
 from advforensics.attacks import losses

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose, only
 from omegaconf import OmegaConf
 from test_sweep import checkpoint
-from toys import CUTTER, QUIET, TINY_TRAINING, Compose, Textures, only, toy_task
+from toys import CUTTER, Textures, toy_task
 
 from advforensics.evaluation.cascade import run_cascade
 from advforensics.persistence import provenance, unfinished
@@ -21,7 +22,7 @@ from advforensics.store.building import build
 from advforensics.sweep import sweep
 from advforensics.train import train
 
-pytestmark = QUIET
+pytestmark = IGNORE_LIGHTNING_WARNINGS
 CONFIG = OmegaConf.create({"seed": 1, "again": "${seed}", "attack": {"steps": 10}})
 
 

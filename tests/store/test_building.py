@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from toys import CUTTER, Textures, contents, picture, toy_task
+from toys import CUTTER, Textures, file_contents, picture, toy_task
 
 from advforensics.sources.base import Annotation, Picture, Rejection
 from advforensics.store import shards
@@ -94,7 +94,7 @@ def test_classes_are_balanced(store: Path) -> None:
 def test_the_same_build_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("once", "again"):
         build(Textures(12), toy_task(), CUTTER, tmp_path / folder, "")
-    assert contents(tmp_path / "once") == contents(tmp_path / "again")
+    assert file_contents(tmp_path / "once") == file_contents(tmp_path / "again")
 
 
 def test_the_seed_moves_places_and_parameters(store: Path, tmp_path: Path) -> None:
@@ -153,12 +153,12 @@ def test_a_killed_build_leaves_no_store_and_spares_the_old_one(tmp_path: Path) -
         build(Killed(12), toy_task(), CUTTER, folder, "")
     assert not folder.exists()
     build(Textures(12), toy_task(), CUTTER, folder, "")
-    before = contents(folder)
+    before = file_contents(folder)
     with pytest.raises(KeyboardInterrupt):
         build(Killed(12), toy_task(), replace(CUTTER, seed=1), folder, "")
-    assert contents(folder) == before
+    assert file_contents(folder) == before
     build(Textures(12), toy_task(), replace(CUTTER, seed=1), folder, "")
-    assert contents(folder) != before
+    assert file_contents(folder) != before
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
@@ -174,7 +174,7 @@ def test_a_killed_build_goes_on_at_its_shard_and_ends_with_the_same_bytes(
     build(source, toy_task(), CUTTER, tmp_path / "killed", "")
     assert source.asked[0] > 0
     assert source.asked == list(range(source.asked[0], 13))
-    assert contents(tmp_path / "killed") == contents(tmp_path / "calm")
+    assert file_contents(tmp_path / "killed") == file_contents(tmp_path / "calm")
 
 
 def test_who_is_killed_while_drawing_has_no_store_and_cuts_nothing_again(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_was_killed_with_other_settings_is_not_gone_on_with(
         build(Killed(12), toy_task(), CUTTER, tmp_path / "killed", "")
     build(asked["source"], toy_task(), CUTTER, tmp_path / "killed", asked["settings"])
     build(asked["source"], toy_task(), CUTTER, tmp_path / "calm", asked["settings"])
-    assert contents(tmp_path / "killed") == contents(tmp_path / "calm")
+    assert file_contents(tmp_path / "killed") == file_contents(tmp_path / "calm")
 
 
 def test_the_first_copy_is_kept(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class AdversarialTraining(Baseline):
     @property
     def eps(self) -> float:
         """The radius that the warm-up has reached, in [0, 1]."""
-        return self.eps_levels * LEVEL * self.warm(self.warmup)
+        return self.eps_levels * LEVEL * self.warmup_factor(self.warmup)
 
     def adversarial_examples(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return adversarial examples ``(N, C, H, W)``, as constants, and remember them as the last."""

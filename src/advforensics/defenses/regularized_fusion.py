@@ -42,4 +42,4 @@ class RegularizedFusion(AdversarialFusion):
     def clean_pass(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return that loss, and the gradients ``(N, C, H, W)`` of cross-entropy with respect to the images."""
         loss, penalty, gradients = self.penalty(self.detector, images, labels)
-        return loss + self.penalty_weight * self.warm(self.warmup) * penalty, gradients
+        return loss + self.penalty_weight * self.warmup_factor(self.warmup) * penalty, gradients
