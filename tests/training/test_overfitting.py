@@ -31,7 +31,6 @@ class Harmless:
     """TrainingAttack that are the images themselves: what a detector that overfits makes of a single step."""
 
     name = "harmless"
-    is_fgsm = False
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
         return images
@@ -185,7 +184,6 @@ def test_every_defence_with_an_attack_can_be_guarded(
 
 def test_fusion_that_reused_the_gradient_goes_on_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
-    monkeypatch.setattr(Harmless, "is_fgsm", True)
     training = Training(AdversarialFusion, {**FUSION, "weight": 0.5, "reuse_gradient": True})
     guard = guard_against(Fatal(4), tolerance=-1.1)  # whatever it is
     for _ in range(7):

@@ -10,16 +10,20 @@ from torch import nn
 
 @contextmanager
 def attackable(detector: nn.Module) -> Iterator[None]:
-    """Put a detector into the state an attack needs, and everything back afterwards.
+    """Put a detector into the state an attack needs, and restore everything afterwards.
 
-    Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
-    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
-    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
-    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
-    thaws frozen batch normalisation), each weight its own ``requires_grad``.
+    Inside the block:
 
-    Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
-    trainers in ``conf/trainer`` turn that off.
+    - every module is in evaluation mode, and no weight requires a gradient;
+    - gradients are on, also within ``no_grad``, as in a validation step;
+    - torch and numpy draw from a seed that comes from torch's generator. The generators outside stay as they were, but
+      for that one draw, whatever torchattacks seeds.
+
+    Afterwards each module has its own mode back (torchattacks switches the whole network, frozen batch normalisation
+    included), and each weight its own ``requires_grad``.
+
+    Inference mode, Lightning's default for validation and test steps, allows no gradient at all; the trainers in
+    ``conf/trainer`` turn it off.
 
     Raises:
         RuntimeError: In inference mode.

@@ -10,15 +10,14 @@ from advforensics.attacks.attackable import attackable
 class NoiseFGSM:
     r"""Makes examples :math:`x + \eta + \epsilon\,\mathrm{sign}\nabla L(x + \eta)`, :math:`\eta` uniform within k ε.
 
-    They are not projected back into the ball, so this is no attack to judge a detector by: noise wider than the ball is
-    what keeps single-step training from overfitting catastrophically. de Jorge et al., arXiv 2202.01181.
+    Noise wider than the ball keeps single-step training from overfitting catastrophically. The examples may leave the
+    ball, so use this for training only, never to judge a detector. de Jorge et al., arXiv 2202.01181.
 
     Args:
         noise: ``k``, the width of the noise in radii.
     """
 
     name = "noise_fgsm"
-    is_fgsm = False
 
     def __init__(self, noise: float) -> None:
         self.noise = noise
