@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
-from advforensics.defenses.shared_pass import PassAsNetwork, logits_noted, statistics_kept
+from advforensics.defenses.shared_pass import PassAsNetwork, statistics_kept
 from experiments.trainings import compare
 
 FUSION = "defense=adversarial_fusion"
@@ -18,7 +18,8 @@ class CleanStatistics(AdversarialFusion):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the fused loss, the sum of the clean and the adversarial one."""
-        with logits_noted(self.detector) as logits:
+        logits: list[Tensor] = []
+        with self.detector.register_forward_hook(lambda module, inputs, answer: logits.append(answer.detach())):
             clean, gradients = self.clean_pass(images, labels)
         examples = self.adversarial_examples(images, labels, PassAsNetwork(images, labels, logits[0], gradients))
         with statistics_kept(self.detector):

@@ -12,15 +12,10 @@ from torch import nn
 def attackable(detector: nn.Module) -> Iterator[None]:
     """Put a detector into the state an attack needs, and restore everything afterwards.
 
-    Inside the block:
-
-    - every module is in evaluation mode, and no weight requires a gradient;
-    - gradients are on, also within ``no_grad``, as in a validation step;
-    - torch and numpy draw from a seed that comes from torch's generator. The generators outside stay as they were, but
-      for that one draw, whatever torchattacks seeds.
-
-    Afterwards each module has its own mode back (torchattacks switches the whole network, frozen batch normalisation
-    included), and each weight its own ``requires_grad``.
+    Inside, every module is in evaluation mode, no weight requires a gradient, and gradients are on, even under
+    ``no_grad``. torch and numpy draw from a seed of their own, which one draw from torch's generator gives. Afterwards
+    each module has its own mode back (torchattacks switches the whole network, frozen batch normalisation included),
+    each weight its own ``requires_grad``, and each generator, but for that draw, its state.
 
     Inference mode, Lightning's default for validation and test steps, allows no gradient at all; the trainers in
     ``conf/trainer`` turn it off.

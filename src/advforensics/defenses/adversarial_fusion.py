@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import AdversarialTraining, TrainingAttack
-from advforensics.defenses.shared_pass import PassAsNetwork, logits_noted, shared_pass
+from advforensics.defenses.shared_pass import PassAsNetwork, shared_pass
 
 
 class AdversarialFusion(AdversarialTraining):
@@ -79,7 +79,8 @@ class AdversarialFusion(AdversarialTraining):
             return self.clean_loss(torch.cat([examples, images[replaced:]]), labels)
         clean: Tensor | float
         if self.reuse_gradient:
-            with logits_noted(self.detector) as logits:
+            logits: list[Tensor] = []
+            with self.detector.register_forward_hook(lambda module, inputs, answer: logits.append(answer.detach())):
                 clean, gradients = self.clean_pass(images, labels)
             network = PassAsNetwork(images, labels, logits[0], gradients)
             examples = self.adversarial_examples(images, labels, network)

@@ -54,17 +54,17 @@ class _Differentiated(torch.autograd.Function):
 
 
 class PassAsNetwork(nn.Module):
-    """A pass that a training step has made, as a network that an attack can be given instead of the detector.
+    """A pass that is already made, as a network that takes the detector's place in an attack.
 
-    It answers the images of that pass with the logits they got, and differentiates cross-entropy there into the
-    gradients they got. A single-step attack needs no more, and so costs no pass of its own. The attack sees the
-    detector as the step saw it, in training mode; no mode that the attack sets reaches the detector.
+    It answers the images of the pass with their logits, and the gradient of the mean cross-entropy there is known too.
+    A single-step attack asks for no more, so it costs no pass of its own. It sees the detector in the mode the pass was
+    made in; the modes that it sets do not reach the detector.
 
     Args:
         images: ``(N, C, H, W)``.
         labels: ``(N,)``.
         logits: ``(N, K)``.
-        gradients: ``(N, C, H, W)``, of each image's own cross-entropy, as `shared_pass` returns them.
+        gradients: ``(N, C, H, W)``, as `shared_pass` returns them.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, logits: Tensor, gradients: Tensor) -> None:
@@ -76,10 +76,10 @@ class PassAsNetwork(nn.Module):
         (self._slopes,) = torch.autograd.grad(F.cross_entropy(answer, labels), answer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits ``(N, K)`` of the images ``(N, C, H, W)`` of the pass.
+        """Return the logits ``(N, K)`` of the images ``(N, C, H, W)``.
 
         Raises:
-            ValueError: If these are other images, or, in the backward pass, if the loss is not the mean cross-entropy.
+            ValueError: If these are other images. In the backward pass: if the loss is not the mean cross-entropy.
         """
         if not torch.equal(images, self._images):
             raise ValueError(_refusal("other images"))
@@ -88,7 +88,7 @@ class PassAsNetwork(nn.Module):
 
 
 class _Answer(torch.autograd.Function):
-    """Logits that are already known, with the gradients that cross-entropy has through them."""
+    """Logits through which the gradient of the mean cross-entropy is already known."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, logits: Tensor, slopes: Tensor, gradients: Tensor) -> Tensor:
@@ -108,17 +108,6 @@ def _refusal(asked: str) -> str:
         "defense.module.reuse_gradient=true gives an attack the gradient of the mean cross-entropy at the clean images"
         f" of the step, and this attack asks for {asked}: set defense.module.reuse_gradient=false"
     )
-
-
-@contextmanager
-def logits_noted(detector: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the logits ``(N, K)`` of every pass that a detector makes inside the block."""
-    noted: list[Tensor] = []
-    handle = detector.register_forward_hook(lambda module, inputs, logits: noted.append(logits.detach()))
-    try:
-        yield noted
-    finally:
-        handle.remove()
 
 
 @contextmanager
