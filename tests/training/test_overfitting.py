@@ -31,7 +31,6 @@ class Identity:
     """Returns the images unchanged: as harmless as a single step to a detector that overfits."""
 
     name = "identity"
-    is_fgsm = False
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
         return images
@@ -189,7 +188,6 @@ def test_every_defence_with_an_attack_can_be_guarded(
 
 def test_fusion_that_reuses_the_gradient_continues_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
-    monkeypatch.setattr(Identity, "is_fgsm", True)
     training = Training(AdversarialFusion, {**FUSION, "weight": 0.5, "reuse_gradient": True})
     guard = guard_with(Inversion(4), tolerance=-1.1)  # any gap is too wide
     for _ in range(7):

@@ -18,7 +18,6 @@ class NoiseFGSM:
     """
 
     name = "noise_fgsm"
-    is_fgsm = False
 
     def __init__(self, noise: float) -> None:
         self.noise = noise
