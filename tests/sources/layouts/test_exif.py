@@ -15,7 +15,7 @@ from advforensics.sources.layouts.base import Layout
 from advforensics.sources.layouts.dresden import Dresden
 from advforensics.sources.layouts.exif import Exif
 from advforensics.sources.photos import Photos
-from advforensics.store.splitting import joined
+from advforensics.store.splitting import merge_groups
 
 NOON = "2004:07:01 12:00:07"
 
@@ -80,7 +80,7 @@ def test_a_burst_is_one_scene_and_not_cut_by_the_border_of_a_minute_or_a_row(lay
     found, _ = sift(Photos(tmp_path, 8, 10**6, layout))
     table = pd.DataFrame([{"picture": picture.name, "group": picture.group} for picture in found])
     told = pd.DataFrame([asdict(picture.annotation) for picture in found]).rename(columns={"split": "own_split"})
-    groups = joined(table.join(told), [])
+    groups = merge_groups(table.join(told), [])
     assert len(set(groups[:4])) == 1
     assert len(set(groups)) == 3
 
