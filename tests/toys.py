@@ -124,8 +124,8 @@ class Textures(Source):
         return repr(self.candidates)
 
 
-def sift(source: Source) -> tuple[list[Picture], list[Rejection]]:
-    """Return what a source gives, and what it does not."""
+def read_all(source: Source) -> tuple[list[Picture], list[Rejection]]:
+    """Return all pictures and all rejections of a source."""
     candidates = list(source)
     pictures = [candidate for candidate in candidates if isinstance(candidate, Picture)]
     return pictures, [candidate for candidate in candidates if isinstance(candidate, Rejection)]
