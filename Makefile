@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 run: $(INSTALLED)
 	@python -m advforensics.pipeline $(if $(PHOTOS),--photos="$(PHOTOS)") $(if $(PREPARE),--prepare="$(PREPARE)")
 	@dvc repro
-	@python -m advforensics.pipeline --say
+	@python -m advforensics.pipeline --results
 
 test: $(INSTALLED)
 	@pytest -n 2 --dist worksteal

@@ -64,8 +64,8 @@ class Textures(Source):
         return repr(self.candidates)
 
 
-def sift(source: Source) -> tuple[list[Picture], list[Rejection]]:
-    """Return the pictures and the rejections of a source."""
+def read_all(source: Source) -> tuple[list[Picture], list[Rejection]]:
+    """Return all pictures and all rejections of a source."""
     candidates = list(source)
     pictures = [candidate for candidate in candidates if isinstance(candidate, Picture)]
     return pictures, [candidate for candidate in candidates if isinstance(candidate, Rejection)]

@@ -1,4 +1,4 @@
-"""A patch store as it is read: what it holds, and batches of its patches."""
+"""Reading a patch store: its metadata, its manifest, and batches of its patches."""
 
 import hashlib
 import json
@@ -74,7 +74,7 @@ class PatchStore:
             ) from error
 
     def digest(self) -> str:
-        """Return a SHA-256 (hex) of what a detector can learn from the store: patches, manifest and class names."""
+        """Return a SHA-256 (hex) of patches, manifest and ``store.json``: all that a detector can learn from."""
         digest = hashlib.sha256()
         for path in sorted([self.folder / "store.json", self.folder / "manifest.parquet", *self.folder.glob("*.npy")]):
             digest.update(f"{path.name} {sha256(path)}\n".encode())
@@ -82,7 +82,7 @@ class PatchStore:
 
 
 class PatchDataset(Dataset[Batch]):
-    """One split of a store. Shards are memory-mapped: nothing is read before it is asked for.
+    """One split of a store. Shards are memory-mapped: patches are read when they are needed.
 
     Args:
         store: The store.
@@ -102,19 +102,19 @@ class PatchDataset(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, indices: ArrayLike) -> Batch:
-        """Return images, float in [0, 1], ``(N, C, H, W)``, and labels ``(N,)``: a whole batch at once."""
+        """Return a batch: images, float in [0, 1], ``(N, C, H, W)``, and labels ``(N,)``."""
         return self.patches(indices).float().div_(255), self.labels[torch.as_tensor(indices)]
 
     def balanced(self, images: int | None) -> NDArray[np.int64]:
-        """Return indices ``(N,)`` of so many images, evenly over classes and scenes; of all for ``None``."""
+        """Return indices ``(N,)`` of so many patches, evenly over classes and scenes; ``None`` for all."""
         return self.balanced_stacks(images, 1)[:, 0]
 
-    def balanced_stacks(self, images: int | None, together: int) -> NDArray[np.int64]:
-        """Return indices ``(N, together)`` of patches that make an image; see :func:`.sampling.balanced`."""
-        return balanced(self.manifest, self._classes, images, together)
+    def balanced_stacks(self, images: int | None, patches_per_image: int) -> NDArray[np.int64]:
+        """Return indices ``(N, patches_per_image)`` of so many images; see :func:`.sampling.balanced`."""
+        return balanced(self.manifest, self._classes, images, patches_per_image)
 
     def patches(self, indices: ArrayLike) -> Tensor:
-        """Return images as they are stored, ``uint8``, ``(N, C, H, W)``."""
+        """Return stored patches, ``uint8``, ``(N, C, H, W)``."""
         indices = np.asarray(indices)
         shard, row = self._shard[indices], self._row[indices]
         patches = np.empty((len(indices), *self._shape), np.uint8)

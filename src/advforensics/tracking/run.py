@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 from torch import nn
 
-from advforensics.persistence.unfinished import leaves
+from advforensics.persistence.unfinished import flatten
 
 
 class Run:
@@ -41,7 +41,7 @@ class Run:
 
     def params(self, config: DictConfig) -> None:
         """Set a composed config as flat params, ``defense.weight``; a value keeps the 6000 characters MLflow allows."""
-        flat = [Param(name, str(value)[:6000]) for name, value in leaves(OmegaConf.to_container(config, resolve=True))]
+        flat = [Param(name, str(value)[:6000]) for name, value in flatten(OmegaConf.to_container(config, resolve=True))]
         for start in range(0, len(flat), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.id, params=flat[start : start + 100])
 
