@@ -15,7 +15,7 @@ from advforensics.reporting.page import render
 from advforensics.reporting.report_figures import report_figures
 from advforensics.reporting.sweep_results import SweepResults
 from advforensics.statistics.brackets import brackets
-from advforensics.statistics.comparisons import Point, comparisons
+from advforensics.statistics.comparisons import Condition, comparisons
 from advforensics.statistics.curves import curves
 from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.radii import radii
@@ -130,9 +130,9 @@ def _ordered(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     return table.sort_values("defense", key=lambda names: names.map(order.index), kind="stable")
 
 
-def _points(table: pd.DataFrame, curve: Curve, eps_levels: float) -> list[Point]:
+def _points(table: pd.DataFrame, curve: Curve, eps_levels: float) -> list[Condition]:
     """Return where defenses are compared: clean, at the radius of the finding, and at one level as 8-bit pictures."""
-    points: list[Point] = [(*curve, 0.0), (*curve, eps_levels), ("linf", "8bit", 1.0)]
+    points: list[Condition] = [(*curve, 0.0), (*curve, eps_levels), ("linf", "8bit", 1.0)]
     worst = table[(table["attack"] == WORST) & (table["metric"] == "accuracy")]
     swept = worst.groupby(["norm", "domain", "eps_levels"])["defense"].nunique()
     everywhere = swept.index[swept == table["defense"].nunique()]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from advforensics.reporting import style
-from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, ends
+from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, format_interval
 from advforensics.statistics.outcomes import WORST
 
 LEVEL = 0.05  # of significance
@@ -61,12 +61,12 @@ def percent(row: Any) -> str:
     """Write a share and its interval: 41.0% [36.0, 46.0]; a share of nothing is unknown."""
     if np.isnan(row.estimate):
         return "unknown"
-    return f"{100 * row.estimate:.1f}% {ends(100 * row.low, 100 * row.high, '.1f')}"
+    return f"{100 * row.estimate:.1f}% {format_interval(100 * row.low, 100 * row.high, '.1f')}"
 
 
 def points(row: Any) -> str:
     """Write a difference and its interval: 41.0 points [36.0, 46.0]."""
-    return f"{100 * row.estimate:.1f} points {ends(100 * row.low, 100 * row.high, '.1f')}"
+    return f"{100 * row.estimate:.1f} points {format_interval(100 * row.low, 100 * row.high, '.1f')}"
 
 
 def significance(p: float) -> str:

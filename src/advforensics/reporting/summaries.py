@@ -8,7 +8,7 @@ import pandas as pd
 from advforensics.reporting import style
 from advforensics.reporting.findings import Curve, curve_name, percent, point, points, significance, told_apart
 from advforensics.reporting.sweep_results import SweepResults
-from advforensics.statistics.intervals import ends
+from advforensics.statistics.intervals import format_interval
 from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.radii import ALL
 
@@ -184,7 +184,7 @@ def _area(radii: pd.DataFrame, defense: str, curve: Curve) -> Any:
 def _levels(row: Any) -> str:
     """Write a median radius and its interval in levels; at the end of what was swept it is that or more."""
     least = "≥ " if row.estimate >= row.range_levels else ""
-    return f"{least}{row.estimate:.2g} {ends(row.low, row.high, '.2g')}"
+    return f"{least}{row.estimate:.2g} {format_interval(row.low, row.high, '.2g')}"
 
 
 def _cost(seconds: float, forward: float, backward: float) -> str:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from advforensics.reporting import style
-from advforensics.statistics.intervals import ends
+from advforensics.statistics.intervals import format_interval
 
 
 @mpl.rc_context(style.PAPER | {"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True})
@@ -32,7 +32,7 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
     for point in table.to_dict("records"):
         row, column = surrogates.index(point["surrogate"]), targets.index(point["target"])
         color = "white" if point["estimate"] > 0.55 else "black"
-        limits = ends(100 * point["low"], 100 * point["high"], ".0f")
+        limits = format_interval(100 * point["low"], 100 * point["high"], ".0f")
         for text, rise, size in ((f"{100 * point['estimate']:.0f}", 0.13, 9), (limits, -0.22, 6)):
             axes.text(column, row - rise, text, ha="center", va="center", color=color, fontsize=size)
         if point["surrogate"] == point["target"]:
