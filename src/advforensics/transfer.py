@@ -19,7 +19,7 @@ from advforensics.evaluation.transfer import judged, transferred
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.unfinished import unfinished_folder
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.transfer import transfer_matrix
+from advforensics.reporting.figures.transfer import draw_transfer_matrix
 from advforensics.statistics.transfer import CONTROL, transfer_scores
 from advforensics.store.reading import PatchStore
 
@@ -87,7 +87,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
         ]
         for eps_levels, pairs in robust.groupby("eps_levels"):
-            run.figure(save(transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
+            run.figure(save(draw_transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
     shutil.rmtree(unfinished)
     alarms.warn([alarm])
     return table
