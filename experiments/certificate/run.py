@@ -23,7 +23,7 @@ from advforensics.attacks.minimum_norm import MinimumNorm
 from advforensics.attacks.steps import FixedStep
 from advforensics.attacks.threat_model import Norm, size
 from advforensics.certificates.certified_radii import certify_linear, certify_smoothing
-from advforensics.certificates.layers import unroll
+from advforensics.certificates.layers import layer_sequence
 from advforensics.certificates.smoothing import ABSTAINS, Smoothed
 from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.evaluation.images import select_images
@@ -43,7 +43,7 @@ def main(folder: Path, checkpoint: Path, store: Path, images: int = 512) -> None
     folder.mkdir(parents=True, exist_ok=True)
     targets = select_images(PatchStore(store), trained, "test", images)
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame({"sample_id": []})
-    network, smoothed = unroll(trained.detector), Smoothed(trained.detector, sigma_levels=0.5)
+    network, smoothed = layer_sequence(trained.detector), Smoothed(trained.detector, sigma_levels=0.5)
     for first in tqdm(range(0, len(targets.labels), BATCH), desc=name, mininterval=30):
         batch = slice(first, first + BATCH)
         pictures, labels = targets.images[batch], targets.labels[batch]

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from advforensics.certificates.certified_radii import Row, certify_linear, certify_smoothing
-from advforensics.certificates.layers import unroll
+from advforensics.certificates.layers import layer_sequence
 from advforensics.evaluation.images import select_images
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.journal import Journal
@@ -46,7 +46,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     trained = load(cfg.target, store)
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"
     chosen = select_images(store, trained, cfg.split, cfg.images)
-    network = unroll(trained.detector) if cfg.linear else None
+    network = layer_sequence(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
     identity = {"detector": trained.sha256, "store": store.digest()}
     unfinished = unfinished_folder(folder / "uncertified", config=cfg, **identity)

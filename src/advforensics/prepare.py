@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.patches import contact_sheet, mean_spectra
+from advforensics.reporting.figures.patches import draw_contact_sheet, draw_mean_spectra
 from advforensics.store.building import build
 from advforensics.store.reading import PatchDataset, PatchStore
 from advforensics.store.splitting import SPLITS
@@ -48,6 +48,6 @@ def _draw_figures(folder: Path) -> None:
         for shard, index in zip(rows["shard"], rows["index"], strict=True)
     ]
     patches = {name: np.stack(rows["pixels"][rows["class"] == name].tolist()) for name in store.classes}
-    sheet = contact_sheet({name: of_class[:SHEET_PATCHES] for name, of_class in patches.items()})
+    sheet = draw_contact_sheet({name: of_class[:SHEET_PATCHES] for name, of_class in patches.items()})
     save(sheet, folder / "figures", "classes")
-    save(mean_spectra(patches), folder / "figures", "spectra")
+    save(draw_mean_spectra(patches), folder / "figures", "spectra")

@@ -28,7 +28,7 @@ from advforensics.persistence.journal import Journal
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
 from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.gallery import gallery
+from advforensics.reporting.figures.gallery import draw_gallery
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.curves import curves
 from advforensics.statistics.sample_table import read_samples, write_samples
@@ -141,7 +141,7 @@ def _gallery(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, b
     attack, number, eps_levels = instantiate(cfg.gallery.attack), cfg.gallery.pictures, cfg.gallery.eps_levels
     examples = make_examples(trained, images, attack, number, eps_levels, batch_size)
     arrays = {name: tensor.numpy() for name, tensor in vars(examples).items()}
-    return gallery(**arrays, class_names=trained.classes, eps_levels=eps_levels)
+    return draw_gallery(**arrays, class_names=trained.classes, eps_levels=eps_levels)
 
 
 def _figures(samples: pd.DataFrame) -> Iterator[tuple[str, Figure]]:

@@ -19,8 +19,8 @@ from advforensics.evaluation.transfer import judged, transferred
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.unfinished import unfinished_folder
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.transfer import transfer_matrix
-from advforensics.statistics.transfer import CONTROL, matrix
+from advforensics.reporting.figures.transfer import draw_transfer_matrix
+from advforensics.statistics.transfer import CONTROL, transfer_scores
 from advforensics.store.reading import PatchStore
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     """Try what ``conf/transfer.yaml`` describes: attack each detector, and judge the pictures by all of them.
 
     Writes ``transfer.parquet``, one row per surrogate, target, image, radius and domain, ``transfer.csv``, what
-    :func:`~advforensics.statistics.transfer.matrix` returns, ``alarms.csv`` and a figure for each radius into
+    :func:`~advforensics.statistics.transfer.transfer_scores` returns, ``alarms.csv`` and a figure for each radius into
     ``cfg.folder``, and logs them as one MLflow run. The rows of each finished surrogate are kept until the end; a run
     that was killed goes on with the surrogate it was at.
 
@@ -73,7 +73,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             parts.append(pd.read_parquet(path))
         samples = pd.concat(parts, ignore_index=True)
         samples.to_parquet(folder / "transfer.parquet", index=False)
-        table = matrix(samples)
+        table = transfer_scores(samples)
         table.to_csv(folder / "transfer.csv", index=False)
         alarm = transfer_stronger(samples)
         alarms.write(folder / "alarms.csv", [alarm])
@@ -87,7 +87,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
         ]
         for eps_levels, pairs in robust.groupby("eps_levels"):
-            run.figure(save(transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
+            run.figure(save(draw_transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
     shutil.rmtree(unfinished)
     alarms.warn([alarm])
     return table

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from advforensics.alarms.alarm import Alarm, beyond_chance
-from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, Bootstrap, ends
+from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, Bootstrap, format_interval
 from advforensics.statistics.outcomes import POSTPROCESSING
 
 CURVE = ["norm", "domain"]  # one cascade of attacks
@@ -174,7 +174,7 @@ def _few_photographs(samples: pd.DataFrame) -> Alarm:
         "few_photographs",
         bool(photographs < FEW_PHOTOGRAPHS or not accuracy.high - accuracy.low <= WIDE),
         f"{len(clean)} images of {photographs} photographs; clean accuracy {accuracy.estimate:.1%}"
-        f" {ends(accuracy.low, accuracy.high, '.1%')}",
+        f" {format_interval(accuracy.low, accuracy.high, '.1%')}",
         f"Too little to conclude from: test on at least {FEW_PHOTOGRAPHS} photographs, and on so many that the"
         " interval of clean"
         f" accuracy is narrower than {WIDE * 100:.0f} points.",
