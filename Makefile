@@ -2,6 +2,7 @@
 #              PREPARE="experiment=camera"
 # make test    the whole test suite
 # make lint    ruff and mypy --strict
+# make docs    the pages in docs/, as site/index.html
 # make dashboard   MLflow on http://127.0.0.1:5000
 # make benchmark-sweep   a whole curve, here and with other tools: about an hour
 # make benchmark-training   a training step, here and with other tools: about half an hour
@@ -12,7 +13,7 @@ INSTALLED := .venv/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: run test lint dashboard benchmark-sweep benchmark-training
+.PHONY: run test lint docs dashboard benchmark-sweep benchmark-training
 
 run: $(INSTALLED)
 	@python -m advforensics.pipeline $(if $(PHOTOS),--photos="$(PHOTOS)") $(if $(PREPARE),--prepare="$(PREPARE)")
@@ -27,6 +28,10 @@ lint: $(INSTALLED)
 	@ruff format --check .
 	@mypy
 
+docs: .venv/docs
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 dashboard: $(INSTALLED)
 	@echo "MLflow on http://127.0.0.1:5000 (Ctrl-C ends it)"
 	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
@@ -40,6 +45,11 @@ benchmark-training: .venv/benchmark
 # Without dependencies: the lock has what these need, and the resolver would meet torchattacks' pins.
 .venv/benchmark: $(INSTALLED)
 	$(BIN)/pip install --quiet --no-deps foolbox==3.3.4 adversarial-robustness-toolbox==1.20.1 eagerpy==0.30.0 six==1.17.0
+	@touch $@
+
+# What the lock has stays as it is.
+.venv/docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint requirements.lock 'mkdocs-material>=9.6,<10'
 	@touch $@
 
 # torch by itself first, since on its own it brings what this machine's build needs; then the pinned rest without asking

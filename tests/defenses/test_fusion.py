@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from regimes import LABELS, batches_seen, images, random_detector, regime, smooth_detector
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from toys import config
+from configs import config
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.threat_model import LEVEL

@@ -11,7 +11,7 @@ from hydra.errors import CompactHydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advforensics.persistence.unfinished import leaves
+from advforensics.persistence.unfinished import flatten
 
 PACKAGE = Path(__file__).parents[1]
 # What the numbers of a config may be, by the last part of their key: a type, the smallest and the largest value.
@@ -32,7 +32,7 @@ def check_numbers(cfg: DictConfig) -> None:
     Raises:
         ValueError: If a value of `NUMBERS`, or an element of such a list, is no number or out of range.
     """
-    for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
+    for key, value in flatten(OmegaConf.to_container(cfg, resolve=False)):
         *parts, name = key.split(".")
         unset = value is None or (isinstance(value, str) and value.startswith(("${", "???")))
         if name not in NUMBERS or unset or not STRANGERS.isdisjoint(parts):

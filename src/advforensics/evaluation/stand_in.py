@@ -29,7 +29,7 @@ class StandIn(nn.Module):
             logits: Tensor = self.detector(images)
         if not (torch.is_grad_enabled() and images.requires_grad):
             return logits
-        imitated = self.surrogate(images)
+        imitated: Tensor = self.surrogate(images)
         return imitated - imitated.detach() + logits
 
 
