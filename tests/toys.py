@@ -221,7 +221,7 @@ LEARNT = (  # a training that learns in two epochs and is ruined in the third, j
     "~defense.module.scheduler.max_lr",
     "averaging.decay=0.95",
     "+attack@selection.robust_validation.attack=fgsm",
-    *(f"~selection.robust_validation.attack.{name}" for name in ("steps", "fresh", "loss")),
+    *(f"~selection.robust_validation.attack.{name}" for name in ("steps", "loss")),
     "selection.robust_validation.eps_levels=1",
     "defense.monitor=keep_epoch",
     "defense.guard={_target_: toys.RawWeights}",

@@ -10,16 +10,15 @@ from torch import nn
 
 @contextmanager
 def attackable(detector: nn.Module) -> Iterator[None]:
-    """Put a detector into the state an attack needs, and everything back afterwards.
+    """Put a detector into the state that an attack needs, and everything back afterwards.
 
-    Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
-    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
-    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
-    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
-    thaws frozen batch normalisation), each weight its own ``requires_grad``.
+    Inside, every module is in evaluation mode, weights need no gradient, and gradients are on, also under ``no_grad``.
+    The generators of torch and numpy, which torchattacks seeds and draws from, are seeded from torch's generator.
+    Afterwards they go on where they were, and each module has its own mode and each weight its own ``requires_grad``.
+    Torchattacks would set the whole network to training mode, frozen batch normalisation included.
 
-    Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
-    trainers in ``conf/trainer`` turn that off.
+    Lightning runs validation and test steps in inference mode by default, where no gradient exists. The trainers in
+    ``conf/trainer`` turn that off.
 
     Raises:
         RuntimeError: In inference mode.
@@ -28,7 +27,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
         raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
     modes = [(module, module.training) for module in detector.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
+    seed, numpy_state = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
     devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
     try:
         detector.eval()
@@ -39,7 +38,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        np.random.set_state(numpys)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002
         for module, mode in modes:
             module.training = mode
         for parameter, required in frozen:
