@@ -86,9 +86,9 @@ def attack_detector(detector: nn.Module, images: Tensor, labels: Tensor, radii: 
         return images[chosen] + share[chosen] * (candidates - images[chosen])
 
     attacks = [
-        Ascent("apgd_ce", norm, cross_entropy, 40, thorough=True),
-        Ascent("apgd_t", norm, dlr, 20, targets=3, thorough=True),
-        Ascent("pgd", norm, cross_entropy, 20, step_rule=FixedStep, thorough=True),
+        Ascent("apgd_ce", norm, cross_entropy, 40, patient=True),
+        Ascent("apgd_t", norm, dlr, 20, n_target_classes=3, patient=True),
+        Ascent("pgd", norm, cross_entropy, 20, step_rule=FixedStep, patient=True),
     ]
     everyone = torch.arange(len(images))
     for attack in attacks:
@@ -111,7 +111,7 @@ def attack_vote(smoothed: Smoothed, images: Tensor, labels: Tensor, radii: Tenso
     The radius that an attack needs is not sought any closer: each answer costs a thousand votes.
     """
     fell, needed = [], []
-    attack = Ascent("apgd_ce", "l2", cross_entropy, 10, thorough=True)
+    attack = Ascent("apgd_ce", "l2", cross_entropy, 10, patient=True)
     for number, (image, label, radius) in enumerate(zip(images, labels, radii.flatten().tolist(), strict=True), first):
         least, inside = float("inf"), 0
         for share in (INSIDE, 4) if radius > 0 else ():

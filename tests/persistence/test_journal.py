@@ -86,8 +86,8 @@ def sweep_into(folder: Path) -> None:
     names = [f"s{index}" for index in range(len(images))]
     attacks: list[AnyAttack] = [
         MinimumNorm("fmn", "linf", 10),
-        Ascent("ce", "linf", losses.cross_entropy, 10, fresh=True),
-        Ascent("margin", "linf", losses.margin, 20, fresh=True, thorough=True),
+        Ascent("ce", "linf", losses.cross_entropy, 10, random_start=True),
+        Ascent("margin", "linf", losses.margin, 20, random_start=True, patient=True),
     ]
     (folder / "journal").mkdir(parents=True, exist_ok=True)
     journal = LoggedJournal(folder / "journal")

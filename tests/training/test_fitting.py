@@ -32,7 +32,7 @@ TRAINING = (  # two epochs of learning and a third that ruins the detector, with
     "~defense.module.scheduler.max_lr",
     "averaging.decay=0.95",
     "+attack@selection.robust_validation.attack=fgsm",
-    *(f"~selection.robust_validation.attack.{name}" for name in ("steps", "fresh", "loss")),
+    *(f"~selection.robust_validation.attack.{name}" for name in ("steps", "loss")),
     f"selection.robust_validation.eps_levels={EPS_LEVELS}",
     f"selection.robust_validation.images={ATTACKED}",
     "defense.monitor=keep_epoch",

@@ -27,7 +27,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
         raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
     modes = [(module, module.training) for module in detector.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
+    seed, numpy_state = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
     devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
     try:
         detector.eval()
@@ -38,7 +38,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        np.random.set_state(numpys)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002
         for module, mode in modes:
             module.training = mode
         for parameter, required in frozen:
