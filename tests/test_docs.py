@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from test_configs import MISSING, REQUIRED, assert_callable
 from toys import QUIET, TINY_DETECTOR, Compose, brightness, config
 
-from advforensics.cli import COMMANDS, config_dir
+from advforensics.cli.main import COMMANDS, config_dir
 from advforensics.pipeline import settings
 
 PROJECT = config_dir().parent

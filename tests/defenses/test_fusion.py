@@ -9,11 +9,11 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 import torchattacks
+from configs import config
 from hydra.utils import instantiate
 from regimes import LABELS, batches_seen, images, random_detector, regime, smooth_detector
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from configs import config
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.threat_model import LEVEL
