@@ -29,8 +29,6 @@ from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.radii import radii
 from advforensics.statistics.sample_table import read_samples
 
-NOT_CHECKED = "alarms_not_checked"  # counts as an alarm
-
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +61,9 @@ def report(cfg: DictConfig) -> str:
     null = classes[0] if samples.attrs["null_first"] else None
     order = list(style.styles(samples["defense"].unique()))
     detectors = sorted(map(_detector, paths), key=lambda detector: (order.index(detector.defense), detector.seed))
-    fired = {defense: _fired(detectors, defense) for defense in order}
+    fired: dict[str, list[str]] = {defense: [] for defense in order}
+    for detector in detectors:
+        fired[detector.defense] += [name for name in detector.fired() if name not in fired[detector.defense]]
 
     table = _ordered(curves(samples, resamples=cfg.resamples), order)
     summary = _ordered(radii(samples, cfg.area_levels, resamples=cfg.resamples), order)
@@ -72,7 +72,9 @@ def report(cfg: DictConfig) -> str:
     finding = list(alarm_warnings(fired))
     finding += [f"WARNING: the data: {warning}." for warning in (audit["warnings"] if audit else ())]
     finding += robustness_sentences(table, curve, cfg.eps_levels, null, fired)
-    tables = {"curves": table, "radii": summary, "robust_accuracy": _robust_accuracy(table, curve)}
+    robust = select(table, attack=WORST, metric="accuracy", norm=curve[0], domain=curve[1])
+    robust = robust.pivot_table(index="eps_levels", columns="defense", values="estimate").reset_index()
+    tables = {"curves": table, "radii": summary, "robust_accuracy": robust}  # the last one as ``dvc plots`` needs it
     texts = {
         "accuracies": summaries.accuracies(table, curve),
         "robustness": summaries.robustness(table, summary, curve, detectors, cfg.eps_levels, null),
@@ -120,16 +122,6 @@ def _detector(path: Path) -> SweepResults:
     return SweepResults(path.parents[1], str(facts["defense"]), int(facts["seed"]))
 
 
-def _fired(detectors: Sequence[SweepResults], defense: str) -> list[str]:
-    """Return the names of the alarms that fired for any training of a defense, each once."""
-    names = []
-    for detector in detectors:
-        if detector.defense == defense:
-            alarms = detector.alarms()
-            names += [NOT_CHECKED] if alarms is None else [alarm.name for alarm in alarms if alarm.fired]
-    return list(dict.fromkeys(names))
-
-
 def _ordered(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     return table.sort_values("defense", key=lambda names: names.map(order.index), kind="stable")
 
@@ -141,9 +133,3 @@ def _compared_conditions(table: pd.DataFrame, curve: Curve, eps_levels: float) -
     swept = worst.groupby(["norm", "domain", "eps_levels"])["defense"].nunique()
     swept_for_all = swept.index[swept == table["defense"].nunique()]
     return [condition for condition in dict.fromkeys(conditions) if condition in swept_for_all]
-
-
-def _robust_accuracy(table: pd.DataFrame, curve: Curve) -> pd.DataFrame:
-    """Return robust accuracy with one column per defense, as ``dvc plots`` needs it."""
-    rows = select(table, attack=WORST, metric="accuracy", norm=curve[0], domain=curve[1])
-    return rows.pivot_table(index="eps_levels", columns="defense", values="estimate").reset_index()

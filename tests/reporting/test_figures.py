@@ -106,7 +106,7 @@ def test_attack_shares_are_stacked() -> None:
         draw_attack_shares(shares, "mine", "linf", "float")
 
 
-def test_a_bracket_has_two_curves_per_defense_and_is_filled_if_both_are_of_one_detector() -> None:
+def test_a_bracket_has_two_curves_per_defense_and_is_shaded_if_both_are_of_one_detector() -> None:
     samples = sample_table(defenses=("baseline", "mine"))
     certificates = pd.concat(
         [certificate_table(rows).assign(defense=name, seed=1) for name, rows in samples.groupby("defense")]
@@ -114,7 +114,7 @@ def test_a_bracket_has_two_curves_per_defense_and_is_filled_if_both_are_of_one_d
     figure = draw_bracket(brackets(samples, certificates, resamples=20), "linf", "linear bounds", alarmed={"mine"})
     assert [axes.get_title("left") for axes in figure.axes] == ["baseline", "mine (alarm)"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 2]
-    assert "Filled" in texts(figure)
+    assert "Shaded" in texts(figure)
     smoothed = brackets(samples, certificates.assign(method="randomised smoothing"), resamples=20)
     assert "smoothed detector" in texts(draw_bracket(smoothed, "linf", "randomised smoothing"))
     with pytest.raises(ValueError, match="`certify`"):

@@ -20,6 +20,7 @@ from advforensics.certificates.smoothing import Smoothed
 
 LINEAR = "linear bounds"
 LOGIT_TOLERANCE = 1e-5  # relative to the largest logit: rounding in single precision
+COLUMNS = ("norm", "method", "radius_levels", "correct")
 Row = dict[str, str | float | bool]
 
 
@@ -53,7 +54,9 @@ def certify_linear(
     for image, label, correct in zip(images, labels.tolist(), right.tolist(), strict=True):
         linear = Linearization(layers, image, label) if correct else None
         radii = {norm: 0.0 if linear is None else linear.radius(norm) * 255 for norm in norms}
-        rows.append([_row(norm, LINEAR, levels, correct) for norm, levels in radii.items()])
+        rows.append(
+            [dict(zip(COLUMNS, (norm, LINEAR, levels, correct), strict=True)) for norm, levels in radii.items()]
+        )
     return rows
 
 
@@ -72,9 +75,6 @@ def certify_smoothing(smoothed: Smoothed, images: Tensor, labels: Tensor, first:
     rows: list[list[Row]] = []
     for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True), first):
         answer, eps = smoothed.certify(image, number)
-        rows.append([_row("l2", method, eps * 255 if answer == label else 0.0, answer == label)])
+        row = ("l2", method, eps * 255 if answer == label else 0.0, answer == label)
+        rows.append([dict(zip(COLUMNS, row, strict=True))])
     return rows
-
-
-def _row(norm: Norm, method: str, radius_levels: float, correct: bool) -> Row:
-    return {"norm": norm, "method": method, "radius_levels": radius_levels, "correct": correct}

@@ -103,7 +103,7 @@ def robustness_sentences(
         if null is not None:
             share = single_row(table, metric="passes_as_pristine", eps_levels=eps_levels, **key)
             if not np.isnan(share.estimate):
-                text += f"; attacks make {format_share(share)} of the pictures that are not {null} pass as {null}"
+                text += f"; {format_share(share)} of the pictures that are not {null} can then pass as {null}"
         if "collapsed" in fired[defense]:
             share = single_row(table, metric="clean_prediction_share", **key)
             text += f"; COLLAPSED: {100 * share.estimate:.0f}% of clean pictures get the same answer"

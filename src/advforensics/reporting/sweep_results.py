@@ -9,6 +9,8 @@ import pandas as pd
 from advforensics.alarms import alarm as alarms
 from advforensics.alarms.alarm import Alarm
 
+NOT_CHECKED = "alarms_not_checked"
+
 
 class SweepResults:
     """One trained and swept detector.
@@ -36,6 +38,11 @@ class SweepResults:
         """Return the alarms of the sweep, fired or not; ``None`` if they were not checked."""
         path = self.folder / "sweep" / "alarms.csv"
         return alarms.read(path) if path.exists() else None
+
+    def fired(self) -> list[str]:
+        """Return the names of the alarms that fired, `NOT_CHECKED` if they were not checked."""
+        checked = self.alarms()
+        return [NOT_CHECKED] if checked is None else [alarm.name for alarm in checked if alarm.fired]
 
     def leak_audit(self) -> dict[str, Any] | None:
         """Return the leak audit of the patch store; ``None`` if there was none."""

@@ -1,5 +1,7 @@
 """Curves: every score as a function of the radius, with intervals, from the sample table."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -11,9 +13,6 @@ COLUMNS = [
     *("defense", "norm", "domain", "attack", "knowledge", "eps_levels", "metric"),
     *("estimate", "low", "high", "images", "photographs", "seeds"),
 ]
-
-# A metric, the indices of its conditions, and its replicates of shape (those conditions, 1 + resamples).
-Score = tuple[str, NDArray[np.int64], Replicates]
 
 
 def curves(samples: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
@@ -53,55 +52,35 @@ def curves(samples: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     """
     parts = []
     for defense, outcomes in outcomes_by_defense(samples).items():
-        bootstrap = Bootstrap(outcomes.group, outcomes.seed, resamples=resamples)
-        scores = _classification_scores(outcomes, bootstrap)
-        if samples.attrs.get("null_first", True):
-            scores += _detection_scores(outcomes, bootstrap)
-        parts += [_tidy(outcomes, defense, score) for score in scores]
-    return pd.concat(parts, ignore_index=True)
+        sizes = {"images": len(set(outcomes.sample)), "photographs": len(set(outcomes.group))}
+        sizes["seeds"] = len(outcomes.rows_by_seed())
+        for metric, conditions, score in _scores(outcomes, resamples, samples.attrs.get("null_first", True)):
+            low, high = score.limits()
+            limits = {"estimate": score.estimate, "low": low, "high": high}
+            parts.append(outcomes.conditions.iloc[conditions].assign(defense=defense, metric=metric, **limits, **sizes))
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
-def _classification_scores(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Score]:
-    """Return the scores that every task has."""
+def _scores(
+    outcomes: Outcomes, resamples: int, null_first: bool
+) -> Iterator[tuple[str, NDArray[np.int64], Replicates]]:
+    """Yield each metric, the indices of its conditions, and its scores ``(those conditions, 1 + resamples)``."""
+    bootstrap = Bootstrap(outcomes.group, outcomes.seed, resamples=resamples)
     every, attacks = np.arange(len(outcomes.conditions)), np.arange(outcomes.attack_conditions)
     was_right = outcomes.correct[outcomes.clean]
     fallen = was_right & ~outcomes.correct
-    scores: list[Score] = [
-        ("accuracy", every, bootstrap.mean(outcomes.correct)),
-        ("balanced_accuracy", every, bootstrap.balanced_accuracy(outcomes.correct, outcomes.label)),
-        ("attack_success_rate", every, bootstrap.ratio(fallen, was_right)),
-    ]
+    yield "accuracy", every, bootstrap.mean(outcomes.correct)
+    yield "balanced_accuracy", every, bootstrap.balanced_accuracy(outcomes.correct, outcomes.label)
+    yield "attack_success_rate", every, bootstrap.ratio(fallen, was_right)
     for name, values in outcomes.distortion.items():
-        scores.append((f"success_{name}", attacks, bootstrap.ratio(values * fallen[attacks], fallen[attacks])))
+        yield f"success_{name}", attacks, bootstrap.ratio(values * fallen[attacks], fallen[attacks])
     clean = np.unique(outcomes.clean[outcomes.attack_conditions :])
     most_frequent = np.empty((len(clean), len(outcomes.label)), dtype=np.int64)
     for rows in outcomes.rows_by_seed():
         for answer, predicted in zip(most_frequent, outcomes.predicted[clean], strict=True):
             answer[rows] = np.bincount(predicted[rows]).argmax()
-    scores.append(("clean_prediction_share", clean, bootstrap.mean(outcomes.predicted[clean] == most_frequent)))
-    return scores
-
-
-def _detection_scores(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Score]:
-    """Return the scores of tasks whose class 0 means an unaltered picture."""
-    every = np.arange(len(outcomes.conditions))
-    altered = np.broadcast_to(outcomes.label != 0, outcomes.correct.shape)
-    return [
-        ("passes_as_pristine", every, bootstrap.ratio(outcomes.pristine & altered, altered)),
-        ("auroc", every, bootstrap.auroc(outcomes.score, outcomes.label != 0)),
-    ]
-
-
-def _tidy(outcomes: Outcomes, defense: str, score: Score) -> pd.DataFrame:
-    metric, conditions, replicates = score
-    low, high = replicates.limits()
-    return outcomes.conditions.iloc[conditions].assign(
-        defense=defense,
-        metric=metric,
-        estimate=replicates.estimate,
-        low=low,
-        high=high,
-        images=len(set(outcomes.sample)),
-        photographs=len(set(outcomes.group)),
-        seeds=len(outcomes.rows_by_seed()),
-    )[COLUMNS]
+    yield "clean_prediction_share", clean, bootstrap.mean(outcomes.predicted[clean] == most_frequent)
+    if null_first:
+        altered = np.broadcast_to(outcomes.label != 0, outcomes.correct.shape)
+        yield "passes_as_pristine", every, bootstrap.ratio(outcomes.pristine & altered, altered)
+        yield "auroc", every, bootstrap.auroc(outcomes.score, outcomes.label != 0)

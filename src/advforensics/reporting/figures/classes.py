@@ -73,10 +73,7 @@ def draw_median_radii(radii: pd.DataFrame, norm: str, domain: str, class_names: 
     ticks = [0.0, *(2.0**power for power in range(-3, int(np.log2(largest)) + 1))]
     axes.set_xscale(
         "function",  # logarithmic for large radii, linear near 0, which a logarithm could not show
-        functions=(
-            lambda x: np.sign(x) * np.log2(1 + 8 * np.abs(x)),
-            lambda y: np.sign(y) * (2 ** np.abs(y) - 1) / 8,
-        ),
+        functions=(lambda x: np.sign(x) * np.log2(1 + 8 * np.abs(x)), lambda y: np.sign(y) * (2 ** np.abs(y) - 1) / 8),
     )
     axes.set_xticks(ticks, [style.format_eps(tick) for tick in ticks])
     axes.set_xlim(-0.02, largest * 1.06)

@@ -47,6 +47,6 @@ def draw_transfer_matrix(table: pd.DataFrame) -> Figure:
     axes.tick_params(length=0)
     axes.set(xlabel="target (tried on)", ylabel="surrogate (made on)")
     axes.set_title(f"Transfer at {style.format_radius(radii[0])}", loc="left")
-    figure.colorbar(image, ax=axes, label="robust accuracy of the target, %", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="robust accuracy, %", shrink=0.8)
     style.footnote(figure, "Small: 95% intervals. Framed: surrogate and target are the same.")
     return figure
