@@ -68,16 +68,16 @@ def test_the_training_variance_equals_that_of_a_two_way_analysis_of_variance() -
     side = rng.normal(0.5, 0.05, (trainings, 1)) + 0.05 * rng.normal(size=(trainings, photographs))
     side += 0.1 * rng.normal(size=photographs)
     total = ((side - side.mean()) ** 2).sum()
-    of_trainings = photographs * ((side.mean(axis=1) - side.mean()) ** 2).sum()
-    of_photographs = trainings * ((side.mean(axis=0) - side.mean()) ** 2).sum()
-    residual = (total - of_trainings - of_photographs) / ((trainings - 1) * (photographs - 1))
-    component = (of_trainings / (trainings - 1) - residual) / photographs
+    between_trainings = photographs * ((side.mean(axis=1) - side.mean()) ** 2).sum()
+    between_photographs = trainings * ((side.mean(axis=0) - side.mean()) ** 2).sum()
+    residual = (total - between_trainings - between_photographs) / ((trainings - 1) * (photographs - 1))
+    component = (between_trainings / (trainings - 1) - residual) / photographs
     assert component > 2 * residual / photographs  # else nothing would tell how often the residual is taken away
-    terms = [of_photographs / (photographs - 1) / trainings / photographs, component / trainings]
+    terms = [between_photographs / (photographs - 1) / trainings / photographs, component / trainings]
     freedom = sum(terms) ** 2 / (terms[0] ** 2 / (photographs - 1) + terms[1] ** 2 / (trainings - 1))
-    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(terms))
+    half_width = stats.t.ppf(0.975, freedom) * np.sqrt(sum(terms))
     found = difference(side, np.zeros((1, photographs)), np.arange(photographs))
-    assert (found.low, found.high) == pytest.approx((side.mean() - reach, side.mean() + reach))
+    assert (found.low, found.high) == pytest.approx((side.mean() - half_width, side.mean() + half_width))
 
 
 def test_patches_of_one_photograph_are_not_independent() -> None:

@@ -31,7 +31,7 @@ CAPTIONS = {
     "cascade": "Share of the images that fell to each attack, by radius; the lowest area is the images that stand.",
     "confusion": "Answers on clean pictures: each row is a true class and adds up to 100%.",
     "costs": "What each attack cost, as images that went through the detector.",
-    "training": "Training log. If a dashed curve keeps rising while the solid one of its colour falls, training overfits.",
+    "training": "Training log. If a dashed curve rises while the solid one of its colour falls, training overfits.",
     "classes": "Example patches, one row per class.",
     "spectra": "Mean power spectrum of each class (top) and its difference from the mean over classes (bottom).",
 }
