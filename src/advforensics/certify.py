@@ -41,7 +41,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
         TypeError: If linear bounds are asked for, and have no rule for a layer of the detector.
     """
     if not cfg.linear and not cfg.smoothing:
-        raise ValueError("certify: `linear` and `smoothing` are both empty; give norms or options")
+        raise ValueError("certify: `linear` and `smoothing` are empty; give norms for the one or options for the other")
     store = PatchStore(cfg.store)
     trained = load(cfg.target, store)
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"

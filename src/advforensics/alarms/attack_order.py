@@ -109,8 +109,8 @@ def _stronger(name: str, rival: str, rival_fell: Tensor, iterated: Tensor) -> Al
     return Alarm(
         name,
         beyond_chance(count, images),
-        f"at {LEVELS[row]:g} levels {count} of {images} images fall to {rival} and not to {STEPS} steps of APGD, more"
-        " than at any other radius",
+        f"at {LEVELS[row]:g} levels {count} of {images} images fall to {rival} and not to {STEPS} steps of APGD, the"
+        " most at any radius",
         "A stronger attack must not find less, so the gradients mislead or the steps have the wrong size (Carlini et"
         " al. 2019, 1902.06705; Pintor et al. 2022, 2106.09947). Look for masked gradients, and count an image as"
         " fallen whichever attack it fell to.",
