@@ -16,12 +16,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_DETECTOR, Compose, config
 from dvc.cli.parser import get_main_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from test_configs import MISSING, REQUIRED, assert_callable
-from toys import QUIET, TINY_DETECTOR, Compose, brightness, config
+from toys import brightness
 
 from advforensics.cli.main import COMMANDS, config_dir
 from advforensics.pipeline import settings
@@ -212,7 +213,7 @@ def run(command: str, config: DictConfig) -> None:
     getattr(importlib.import_module(f"advforensics.{command}"), command)(config)
 
 
-@QUIET
+@IGNORE_LIGHTNING_WARNINGS
 @pytest.mark.usefixtures("sketched", "unprobed", "unscored")
 def test_the_running_example_runs_and_its_tables_are_explained(composed: Compose, tmp_path: Path) -> None:
     example = [words for words in commands("advforensics") if any(RUNNING in word for word in words)]

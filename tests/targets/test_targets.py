@@ -20,6 +20,7 @@ from advforensics.attacks.attackable import attackable
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector, save_checkpoint
+from advforensics.detectors.cost import counted
 from advforensics.store.reading import PatchStore
 from advforensics.targets.black_box import BlackBox
 from advforensics.targets.loading import load, results_folder
@@ -161,9 +162,12 @@ def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: Patc
     detector, images = load(write(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
     labels = detector(images).argmax(dim=1)
     pgd = TorchAttack("pgd", torchattacks.PGD, "linf", relative_step=0.25)
+    with counted(detector) as cost:
+        found = pgd(detector, images, labels, 0.1)
+    assert cost.forward == cost.backward == 10 * len(images)
     with torch.no_grad():
         before = torch.nn.functional.cross_entropy(net(images), labels)
-        after = torch.nn.functional.cross_entropy(net(pgd(detector, images, labels, 0.1)), labels)
+        after = torch.nn.functional.cross_entropy(net(found), labels)
     assert after > before
     with attackable(detector):
         assert not any(module.training for module in detector.modules())

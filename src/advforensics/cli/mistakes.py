@@ -75,8 +75,10 @@ def _message(error: Exception) -> str | None:
         return f"error: {found[1] if found else 'config'}: {cause}"
     if isinstance(error, OmegaConfBaseException):
         return f"error: {str(error).splitlines()[0]}: give {error.full_key}=VALUE"
-    if isinstance(error, OSError) or (isinstance(error, ValueError | TypeError) and _is_ours(error)):
+    if isinstance(error, OSError | ValueError | TypeError) and _is_ours(error):
         return f"error: {error}"
+    if isinstance(error, OSError):
+        return f"error: {type(error).__name__}: {error}"
     return None
 
 

@@ -69,7 +69,8 @@ def torchscript(store: PatchStore, path: str, name: str | None, defense: str, se
             loaded = torch.jit.load(file, map_location="cpu").eval()
         except RuntimeError as error:
             raise ValueError(f"{file} is no TorchScript file, as torch.jit.save writes it ({error})") from error
-    return foreign_target(loaded, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
+    detector = nn.Sequential(loaded)  # a script module takes no hooks, and hooks count what an attack costs
+    return foreign_target(detector, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
 
 
 def exported(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
