@@ -203,7 +203,7 @@ def test_overrides_in_the_text_compose(page: str, composed: Compose) -> None:
 
 def test_every_alarm_is_explained() -> None:
     code = "".join(path.read_text() for path in (PROJECT / "src/advforensics/alarms").glob("*.py"))
-    names = set(re.findall(r'(?:Alarm|_weaker)\(\s*"(\w+)"', code))
+    names = set(re.findall(r'(?:Alarm|_stronger)\(\s*"(\w+)"', code))
     listed = re.findall(r"^\| `(\w+)` \|", text("docs/report.md").partition("## Alarms")[2], re.MULTILINE)
     assert sorted(listed) == sorted(names)
     assert len(names) > 20

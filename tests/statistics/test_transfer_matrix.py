@@ -82,4 +82,4 @@ def test_an_alarm_fires_if_another_surrogate_does_better(own: int, other: int, f
     alarm = transfer_stronger(many_samples(own, other))
     assert alarm.fired == fired
     if fired:
-        assert "B, 1 levels, float: of 200 images 25 fall to pictures made on A, 20 to those" in alarm.evidence
+        assert "B, 1 levels, float: of 200 images 25 fall to pictures made on A, and 20 to those" in alarm.evidence
