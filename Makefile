@@ -2,7 +2,7 @@
 #              PREPARE="experiment=camera"
 # make test    the whole test suite
 # make lint    ruff and mypy --strict
-# make dashboard   MLflow on http://127.0.0.1:5000
+# make dashboard   MLflow, at the address it prints
 # make benchmark-sweep   a whole curve, here and with other tools: about an hour
 # make benchmark-training   a training step, here and with other tools: about half an hour
 
@@ -28,8 +28,8 @@ lint: $(INSTALLED)
 	@mypy
 
 dashboard: $(INSTALLED)
-	@echo "MLflow on http://127.0.0.1:5000 (Ctrl-C ends it)"
-	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	@echo "MLflow, Ctrl-C ends it: $$(python -m advforensics.pipeline --dashboard)"
+	@mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1
 
 benchmark-sweep: .venv/benchmark
 	@python -m experiments.benchmark_sweep.benchmark

@@ -1,7 +1,7 @@
 """What `make run` does around `dvc repro`: say on which pictures, and afterwards what came out.
 
 ``python -m advforensics.pipeline [--photos FOLDER] [--prepare OVERRIDES]`` writes ``params.yaml`` for the simulator, or
-for a folder of photographs; ``python -m advforensics.pipeline --say`` prints where the report is.
+for a folder of photographs; with ``--say`` it prints where report and dashboard are, with ``--dashboard`` the latter.
 """
 
 import argparse
@@ -10,7 +10,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
+
+from advforensics.cli import config_dir
 
 PARAMS = Path("params.yaml")
 HEADER = "# What `dvc repro` runs. `make run PHOTOS=...` writes this file; edit it by hand for anything else.\n"
@@ -51,18 +54,28 @@ def _named(prepare: str) -> str:
     return experiment[1] if experiment else re.sub(r"[^A-Za-z0-9_-]+", "-", prepare).strip("-")
 
 
+def _dashboard() -> str:
+    """Return the address of what was recorded, which opens as model training."""
+    address: str = instantiate(OmegaConf.load(config_dir() / "tracking" / "sqlite.yaml")).address()
+    return address
+
+
 def main(arguments: list[str]) -> None:
     """Write ``params.yaml``, or say what came out of the run it describes."""
     parser = argparse.ArgumentParser("make run")
     parser.add_argument("--say", action="store_true")
+    parser.add_argument("--dashboard", action="store_true")
     parser.add_argument("--photos")
     parser.add_argument("--prepare", default="")
     told = parser.parse_args(arguments)
     if told.say:
         report = Path("out") / str(OmegaConf.load(PARAMS).name) / "report"
         print(f"report:    {report / 'report.html'}")
-        print("dashboard: make dashboard, then http://127.0.0.1:5000 in a browser")
+        print(f"dashboard: make dashboard, then {_dashboard()}")
         print(f"\n{(report / 'finding.txt').read_text().strip()}")
+        return
+    if told.dashboard:
+        print(_dashboard())
         return
     text = HEADER + OmegaConf.to_yaml(OmegaConf.create(settings(told.photos, told.prepare)))
     # DVC looks at the content, but an untouched file spares everybody the question what has changed.

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 def report(cfg: DictConfig) -> str:
     """Write the report on all detectors below ``cfg.runs``.
 
-    ``report.html``, figures, ``finding.txt``, ``metrics.json``; as tables ``curves.csv``, ``radii.csv``,
+    ``report.html``, figures, ``finding.txt``, ``metrics/DEFENSE.json``; as tables ``curves.csv``, ``radii.csv``,
     ``comparisons.csv`` where there are several defenses, ``brackets.csv`` where detectors were certified, and
     ``robust_accuracy.csv``. It speaks of L∞ in float or, where that was not swept for all, of the first norm and domain
     that was. All is derived from what :class:`~advforensics.reporting.sweep_results.SweepResults` finds.
@@ -79,8 +80,10 @@ def report(cfg: DictConfig) -> str:
         save(figure, folder / "figures", name)
     for name, written in tables.items():
         written.to_csv(folder / f"{name}.csv", index=False)
-    metrics = summaries.headline(table, summary, curve, fired, cfg.eps_levels)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(folder / "metrics", ignore_errors=True)  # of defenses that are no more
+    (folder / "metrics").mkdir()
+    for defense, numbers in summaries.headline(table, summary, curve, fired, cfg.eps_levels).items():
+        (folder / "metrics" / f"{defense}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
     numbers = {
         "accuracies": summaries.accuracies(table, curve),
