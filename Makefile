@@ -3,7 +3,7 @@
 # make test    the whole test suite
 # make lint    ruff and mypy --strict
 # make docs    the pages in docs/, as site/index.html
-# make dashboard   MLflow on http://127.0.0.1:5000
+# make dashboard   MLflow, at the address it prints
 # make benchmark-sweep   a whole curve, here and with other tools: about an hour
 # make benchmark-training   a training step, here and with other tools: about half an hour
 
@@ -16,9 +16,9 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: run test lint docs dashboard benchmark-sweep benchmark-training
 
 run: $(INSTALLED)
-	@python -m advforensics.pipeline $(if $(PHOTOS),--photos="$(PHOTOS)") $(if $(PREPARE),--prepare="$(PREPARE)")
+	@python -m advforensics.cli.pipeline $(if $(PHOTOS),--photos="$(PHOTOS)") $(if $(PREPARE),--prepare="$(PREPARE)")
 	@dvc repro
-	@python -m advforensics.pipeline --results
+	@python -m advforensics.cli.pipeline --results
 
 test: $(INSTALLED)
 	@pytest -n 2 --dist worksteal
@@ -33,8 +33,8 @@ docs: .venv/docs
 	@echo "site/index.html"
 
 dashboard: $(INSTALLED)
-	@echo "MLflow on http://127.0.0.1:5000 (Ctrl-C ends it)"
-	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	@echo "MLflow, Ctrl-C ends it: $$(python -m advforensics.cli.pipeline --dashboard)"
+	@mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1
 
 benchmark-sweep: .venv/benchmark
 	@python -m experiments.benchmark_sweep.benchmark

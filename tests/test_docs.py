@@ -25,7 +25,7 @@ from test_configs import MISSING, REQUIRED, assert_callable
 from toys import brightness
 
 from advforensics.cli.main import COMMANDS, config_dir
-from advforensics.pipeline import settings
+from advforensics.cli.pipeline import settings
 
 PROJECT = config_dir().parent
 MAKEFILE = (PROJECT / "Makefile").read_text()

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from configs import TINY_DETECTOR, Compose, only
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_DETECTOR, TINY_TRAINING, Compose, only
 from omegaconf import DictConfig
 from toys import toy_task
 
@@ -26,6 +26,7 @@ from advforensics.statistics.curves import curves
 from advforensics.statistics.sample_table import read_samples
 from advforensics.store.reading import PatchDataset, PatchStore
 from advforensics.sweep import sweep
+from advforensics.train import train
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
@@ -154,21 +155,28 @@ def test_a_whole_picture_is_classified_by_the_mean_of_its_patches(configured: Co
         assert clean.loc[patches["patch_id"].iloc[0], "predicted"] == int(mean_logits.argmax())
         assert clean.loc[patches["patch_id"].iloc[0], "group"] == patches["group"].iloc[0]
     assert (rows.loc[rows["domain"] == "float", "linf_levels"] <= rows["eps_levels"].max() + 1e-3).all()
-    client = mlflow.MlflowClient()
-    (run,) = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
-    assert f"{together} patches a picture" in run.info.run_name
+    of_detector, run = runs()
+    assert (of_detector.info.run_name, run.info.run_name) == ("baseline-1", "baseline-1 pictures")
+    assert {"accuracy/sweep pictures/clean"} <= of_detector.data.metrics.keys() & run.data.metrics.keys()
     with pytest.raises(ValueError, match="patches_per_picture=1000"):
         sweep(configured("patches_per_picture=1000", *only("fgsm")))
+
+
+def runs() -> list[Any]:
+    """Return the recorded runs, the oldest first."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("advforensics").experiment_id
+    return list(client.search_runs([experiment], order_by=["start_time ASC"]))
 
 
 @pytest.mark.usefixtures("sketched", "unprobed")
 def test_the_run_has_curves_over_epsilon(configured: Compose) -> None:
     metrics = sweep(configured())
-    sweep(configured("seed=1", *only("fgsm")))
+    of_detector, run = runs()
     client = mlflow.MlflowClient()
-    (run,) = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
     assert run.info.status == "FINISHED"
-    points = client.get_metric_history(run.info.run_id, "robust_accuracy/linf/float")[:3]
+    assert run.data.tags["mlflow.parentRunId"] == of_detector.info.run_id
+    points = client.get_metric_history(run.info.run_id, "robust_accuracy/linf/float")
     assert [point.step for point in points] == [0, 500, 1000]
     assert [point.value for point in points] == [
         metrics[f"robust_accuracy/linf/float/{eps}"] for eps in ("0", "0.5", "1")
@@ -177,8 +185,32 @@ def test_the_run_has_curves_over_epsilon(configured: Compose) -> None:
     assert {"figures/gallery.png", "figures/attacks-linf-float.png"} <= figures
     tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
     assert tables == {f"tables/{name}" for name in ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")}
-    assert run.data.tags["alarms"] != "0"  # an untrained detector, and few photographs
-    assert run.data.tags["alarm.few_photographs"].startswith("FIRED")
+    for found in (of_detector, run):
+        assert "few_photographs" in found.data.tags["alarms"]  # an untrained detector, too
+        assert found.data.metrics["accuracy/sweep/linf_float_0.5"] == points[1].value
+        assert f"{points[2].value:.1%} [" in found.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.usefixtures("sketched", "unprobed")
+@IGNORE_LIGHTNING_WARNINGS
+def test_no_metric_of_any_run_has_two_values_at_a_step(composed: Compose, configured: Compose, store: Path) -> None:
+    train(composed("train", f"store={store}", "folder=trained", *TINY_TRAINING))
+    some = [override for override in only("fgsm", "pgd_l2") if override != "~ensemble.attacks.fmn"]
+    both = [*some, "ensemble.attacks.fmn.steps=3", "ensemble.norms=[linf,l2]"]
+    for again in ([], ["seed=1"], []):
+        sweep(configured("checkpoint=trained/checkpoint.pt", *both, *again))
+    of_detector, *sweeps = runs()
+    assert {run.data.tags["mlflow.parentRunId"] for run in sweeps} == {of_detector.info.run_id}
+    assert len(sweeps) == 3
+    client = mlflow.MlflowClient()
+    for run in (of_detector, *sweeps):
+        for metric in run.data.metrics:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, metric)]
+            assert len(set(steps)) == len(steps), metric
+    assert {"single_attack/linf/float/fmn", "single_attack/l2/float/fmn"} <= sweeps[0].data.metrics.keys()
+    last = {name: value for name, value in sweeps[-1].data.metrics.items() if name.startswith("accuracy/sweep/")}
+    assert last.items() <= of_detector.data.metrics.items()
+    assert of_detector.data.metrics["test_accuracy"] == pytest.approx(last["accuracy/sweep/clean"])
 
 
 class PowerError(Exception):
@@ -219,6 +251,7 @@ def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(
             sweep(configured(*settings))
     assert not Path("one/sweep/samples.parquet").exists()
     sweep(configured(*settings))
+    assert [run.info.status for run in runs()] == ["FINISHED"] * 2  # the detector's, and one that went on
     first = batches.copy()
     assert first[2] == first[3]
     assert len(set(first)) == len(first) - 1

@@ -99,12 +99,16 @@ def test_a_training_writes_its_files_and_records_its_run(training: Compose, stor
     assert metrics["train_backward_images"] == 2 * batches * 8
     assert metrics["train_forward_images"] == 2 * (batches * 8 + number["val"])
     (run,) = runs()
-    assert (run.info.status, run.info.run_name) == ("FINISHED", "toy-constrained-baseline-1")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "baseline-1")
     assert run.data.tags["checkpoint_sha256"] == load_checkpoint("one/checkpoint.pt").sha256
     assert run.data.params["trainer.max_epochs"] == "2"
+    assert not any("_target_" in name or "_partial_" in name for name in run.data.params)
+    assert f"{metrics['test_accuracy']:.1%}" in run.data.tags["mlflow.note.content"]
     assert run.data.metrics["test_accuracy"] == metrics["test_accuracy"]
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_accuracy")
     assert [point.value for point in history] == pytest.approx(log["val_accuracy"].tolist())
+    kept = log.loc[log["epoch"] == metrics["epoch"], "val_accuracy"].item()
+    assert run.data.metrics["accuracy/validation/clean"] == pytest.approx(kept)
     loaded = mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
     assert same(loaded.state_dict(), weights("one"))
 

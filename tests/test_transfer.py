@@ -111,7 +111,7 @@ def test_the_run_has_curves_and_tables(configured: Compose) -> None:
     (run,) = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
     assert (run.info.status, run.info.run_name) == ("FINISHED", "transfer-manipulation")
     pairs = table[(table["surrogate"] != table["target"]) & table["surrogate"].isin(NAMES)]
-    last = client.get_metric_history(run.info.run_id, "robust_accuracy/float")[-1]
+    last = client.get_metric_history(run.info.run_id, "robust_accuracy/linf/float")[-1]
     wanted = pairs.query("metric == 'robust_accuracy' and domain == 'float' and eps_levels == 4")["estimate"].mean()
     assert (last.step, last.value) == (4000, pytest.approx(wanted))
     tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
@@ -138,6 +138,9 @@ def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
     calls.clear()
     failing = False
     pd.testing.assert_frame_equal(transfer(configured()), whole)
+    client = mlflow.MlflowClient()
+    found = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
+    assert [run.info.status for run in found] == ["FINISHED"] * 2  # the whole one, and one that went on
     assert len({id(detector) for detector in calls}) == 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 def report(cfg: DictConfig) -> str:
     """Write the report on all detectors below ``cfg.runs`` into ``cfg.folder``.
 
-    It consists of ``report.html``, ``figures/``, ``finding.txt``, ``metrics.json`` and the tables ``curves.csv``,
+    It consists of ``report.html``, ``figures/``, ``finding.txt``, ``metrics/*.json`` and the tables ``curves.csv``,
     ``radii.csv``, ``robust_accuracy.csv``; ``comparisons.csv`` if there are several defenses, ``brackets.csv`` if
     detectors were certified, ``pictures.csv`` if whole pictures were swept. Findings are about L∞ in float or, if that
     was not swept for all, about the first norm and domain that was.
@@ -98,8 +99,10 @@ def report(cfg: DictConfig) -> str:
         _, figures[name] = save(figure, folder / "figures", name)
     for name, written in tables.items():
         written.to_csv(folder / f"{name}.csv", index=False)
-    metrics = summaries.headline(table, summary, curve, fired, cfg.eps_levels)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(folder / "metrics", ignore_errors=True)  # of defenses that are no more
+    (folder / "metrics").mkdir()
+    for defense, numbers in summaries.headline(table, summary, curve, fired, cfg.eps_levels).items():
+        (folder / "metrics" / f"{defense}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
     page = render(
         finding=finding,

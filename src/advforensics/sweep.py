@@ -25,16 +25,19 @@ from advforensics.evaluation.picture_detector import of_pictures
 from advforensics.evaluation.postprocessing import sample_rows
 from advforensics.evaluation.settings import SweepSettings
 from advforensics.persistence.journal import Journal
+from advforensics.persistence.provenance import sha256
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
 from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.gallery import draw_gallery
+from advforensics.reporting.findings import reported_curve, robustness_sentences
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.curves import curves
 from advforensics.statistics.sample_table import read_samples, write_samples
 from advforensics.store.reading import PatchStore
 from advforensics.targets.loading import load, results_folder
-from advforensics.tracking.curves import log_curves
+from advforensics.tracking.curves import headline, log_curves
+from advforensics.tracking.names import ensemble, told
 
 log = logging.getLogger(__name__)
 ADVERSARIAL = "adversarial"  # subfolder of a sweep, where domains write files
@@ -42,7 +45,7 @@ TABLES = ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")
 
 
 def sweep(cfg: DictConfig) -> dict[str, float]:
-    """Run the sweep that ``conf/sweep.yaml`` describes, and add it to the detector's MLflow run.
+    """Run the sweep that ``conf/sweep.yaml`` describes, and record it as a child of the detector's MLflow run.
 
     If ``patches_per_picture`` is more than 1, whole pictures are attacked, by the mean of their patches' logits.
 
@@ -68,26 +71,28 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     store = PatchStore(cfg.store)
     trained = load(cfg.target, store)
     images = select_images(store, trained, cfg.split, cfg.images, cfg.patches_per_picture)
+    tracking, name = instantiate(cfg.tracking), f"{trained.defense}-{trained.seed}"
+    of_detector = tracking.detector(trained.sha256, name)
     if cfg.patches_per_picture > 1:
         trained = of_pictures(trained, cfg.patches_per_picture)
     batch_size = max(1, cfg.batch_size // cfg.patches_per_picture)
     cfg = cfg.copy()
     cfg.folder = str(folder)  # where domains write their files
-    name = "{task}-{detector}-{defense}-{seed}".format(**trained.provenance())
-    with instantiate(cfg.tracking).resume(trained.sha256, name, cfg) as run:
-        unfinished = unfinished_folder(folder / "unfinished", config=cfg, detector=trained.sha256, store=store.digest())
+    unfinished = unfinished_folder(folder / "unfinished", config=cfg, detector=trained.sha256, store=store.digest())
+    with tracking.resume(sha256(unfinished / IDENTITY), " ".join([name, kind, *told()]), cfg, of_detector) as run:
+        pictures = f"{len(images.images)} of the split `{cfg.split}` of `{cfg.store}`"
+        run.describe(f"Attacks on {name} ({trained.name}) by the ensemble `{ensemble()}`; pictures: {pictures}.")
         if all(path.name == IDENTITY for path in unfinished.iterdir()):  # a new sweep: older files are another one's
             shutil.rmtree(folder / ADVERSARIAL, ignore_errors=True)
         settings = SweepSettings(trained.detector, images, cfg.eps_levels, batch_size, cfg.seed, Journal(unfinished))
         rows, costs = _evaluate(settings, cfg, trained.gradients)
-        null_first = store.metadata["null_first"]
-        write_samples(folder / "samples.parquet", rows, trained.provenance(), trained.classes, null_first)
+        null = trained.classes[0] if store.metadata["null_first"] else None
+        write_samples(folder / "samples.parquet", rows, trained.provenance(), trained.classes, null is not None)
         samples = read_samples(folder / "samples.parquet")
         with counted(trained.detector) as cost:
             verdict = [*sample_table_alarms(samples), *_probed(trained, images, cfg, batch_size)]
         costs.append(_cost(cost, "alarms", cfg.ensemble.norms[0], "float", 0.0))
         alarm.write(folder / "alarms.csv", verdict)
-        run.tags(**alarm.tags(verdict))
         table = curves(samples)
         table.to_csv(folder / "curves.csv", index=False)
         if trained.gradients:
@@ -103,14 +108,18 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         _describe_data(store, folder / "data")
         run.metrics({key: value for key, value in metrics.items() if key.startswith("sweep_")})
         log_curves(run, table)
+        numbers, finding = headline(table, _attacked(cfg)), _finding(table, verdict, null)
+        run.metrics(numbers)
+        run.conclude(finding, alarm.fired(verdict))
+        of_detector.latest(numbers)
+        of_detector.conclude(f"Swept ({_attacked(cfg)}): {finding}", alarm.fired(verdict))
         for file, figure in _figures(samples):
             run.figure(save(figure, folder, file))
         for file in TABLES:
             run.table(folder / file)
     shutil.rmtree(unfinished)  # last of all: a sweep that is killed before this line goes on
     alarm.warn(verdict)
-    headline = {key: value for key, value in metrics.items() if f"/{cfg.ensemble.norms[0]}/" in key}
-    log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in headline.items()))
+    log.info("%s", finding)
     return metrics
 
 
@@ -148,6 +157,20 @@ def _figures(samples: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     shares, defense = attack_shares(samples), samples["defense"].iloc[0]
     for norm, domain in shares[["norm", "domain"]].drop_duplicates().itertuples(index=False):
         yield f"attacks-{norm}-{domain}", draw_attack_shares(shares, defense, norm, domain)
+
+
+def _attacked(cfg: DictConfig) -> str:
+    """Say what a sweep's headline is of: what differs in it is not to be compared."""
+    kinds = {"pictures": cfg.patches_per_picture > 1, cfg.split: cfg.split != "test"}
+    return " ".join([ensemble(), *(kind for kind, other in kinds.items() if other)])
+
+
+def _finding(table: pd.DataFrame, verdict: list[Alarm], null: str | None) -> str:
+    """Say what came out, at the largest radius up to 1 level."""
+    radii, names = table["eps_levels"], [warning.name for warning in verdict if warning.fired]
+    eps_levels = float(radii[radii <= max(1, radii.min())].max())
+    said = robustness_sentences(table, reported_curve(table), eps_levels, null, {table["defense"].iloc[0]: names})
+    return f"{' '.join(said)} Alarms: {alarm.fired(verdict)}."
 
 
 def _cost(cost: Cost, attack: str, norm: str, domain: str, eps_levels: float) -> pd.DataFrame:

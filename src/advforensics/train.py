@@ -14,6 +14,8 @@ from advforensics.detectors.checkpoint import save_checkpoint
 from advforensics.persistence.provenance import commit
 from advforensics.persistence.unfinished import unfinished_folder
 from advforensics.store.datamodule import PatchData
+from advforensics.tracking.curves import VALIDATION
+from advforensics.tracking.names import PLACES, told
 from advforensics.training.fitting import fit
 
 log = logging.getLogger(__name__)
@@ -39,9 +41,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return fit(cfg, data, folder / "unfinished", logger=False)[1]
     folder.mkdir(parents=True, exist_ok=True)
     tracking = instantiate(cfg.tracking)
-    # The run is opened before anything is seeded: MLflow draws names and ids from the same random generators.
-    name = f"{data.store.metadata['task']}-{cfg.detector.name}-{cfg.defense.name}-{cfg.seed}"
+    # The run is named and opened before anything is seeded: MLflow draws names and ids from the same generators.
+    name = " ".join([f"{cfg.defense.name}-{cfg.seed}", *told((*PLACES, "defense", "seed"))])
+    what = (
+        f"Detector `{cfg.detector.name}` for the task {data.store.metadata['task']}, trained with the defence"
+        f" `{cfg.defense.name}` and seed {cfg.seed} on the patch store `{cfg.store}`."
+    )
     with tracking.run(name, cfg, {"defense": cfg.defense.name, "seed": str(cfg.seed)}) as run:
+        run.describe(what)
         store_digest = data.store.digest()
         run.dataset(data.store.folder, store_digest, data.store.metadata["task"])
         unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=store_digest)
@@ -61,7 +68,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
         )
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         (unfinished / "training.csv").replace(folder / "training.csv")
-        run.metrics({name: value for name, value in metrics.items() if not name.startswith(("test_", "val_"))})
+        run.metrics({name: value for name, value in metrics.items() if name.startswith("train_")})
+        run.metrics({VALIDATION[name]: value for name, value in metrics.items() if name in VALIDATION})
+        run.metrics({"kept_epoch": epoch})
+        patches = data.store.metadata["patches"]["test"]
+        run.describe(
+            f"{what} Epoch {epoch} of {len(training_log)} is kept. It is right on {metrics['test_accuracy']:.1%} of the"
+            f" {patches} clean patches of the test split; what attacks leave of that, `advforensics sweep` tells."
+        )
         run.tags(checkpoint_sha256=digest)
         run.table(folder / "training.csv")
         example, _ = next(iter(data.batches("test")))

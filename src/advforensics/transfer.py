@@ -17,11 +17,13 @@ from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
 from advforensics.evaluation.images import select_images
 from advforensics.evaluation.transfer import attack_surrogate, predictions
 from advforensics.persistence.atomic import atomic
-from advforensics.persistence.unfinished import unfinished_folder
+from advforensics.persistence.provenance import sha256
+from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.transfer import draw_transfer_matrix
 from advforensics.statistics.transfer import CONTROL, transfer_scores
 from advforensics.store.reading import PatchStore
+from advforensics.tracking.names import told
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +55,14 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     task = next(iter(detectors.values())).provenance()["task"]
     attack: TorchAttack = instantiate(cfg.attack)
     attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
-    with instantiate(cfg.tracking).run(f"transfer-{task}", cfg) as run:
-        identity = {name: trained.sha256 for name, trained in detectors.items()}
-        identity["store"] = store.digest()
-        unfinished = unfinished_folder(folder / "unfinished", config=cfg, **identity)
+    identity = {name: trained.sha256 for name, trained in detectors.items()}
+    unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=store.digest(), **identity)
+    name = " ".join([f"transfer-{task}", *told()])
+    with instantiate(cfg.tracking).resume(sha256(unfinished / IDENTITY), name, cfg) as run:
+        run.describe(
+            f"Pictures made on each of {len(detectors)} detectors ({', '.join(detectors)}), tried on the others;"
+            f" {len(images.images)} pictures of the split `{cfg.split}` of `{cfg.store}`."
+        )
         clean = {
             name: predictions(trained.detector, images.images, images, cfg.batch_size)
             for name, trained in detectors.items()
@@ -77,20 +83,32 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
         table.to_csv(folder / "transfer.csv", index=False)
         alarm = transfer_stronger(samples)
         alarms.write(folder / "alarms.csv", [alarm])
-        run.tags(**alarms.tags([alarm]))
         crossed = table[(table["surrogate"] != table["target"]) & (table["surrogate"] != CONTROL)]
         for (metric, domain), points in crossed.groupby(["metric", "domain"]):
-            run.curve(f"{metric}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
+            run.curve(f"{metric}/{attack.norm}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
         for file in ("transfer.parquet", "transfer.csv", "alarms.csv"):
             run.table(folder / file)
         robust = table[
             (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
         ]
+        run.conclude(_finding(crossed), alarms.fired([alarm]))
         for eps_levels, pairs in robust.groupby("eps_levels"):
             run.figure(save(draw_transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
     shutil.rmtree(unfinished)
     alarms.warn([alarm])
     return table
+
+
+def _finding(crossed: pd.DataFrame) -> str:
+    """Say how detectors fare on pictures made on others, at the largest radius up to 1 level."""
+    radii = crossed.loc[crossed["eps_levels"] > 0, "eps_levels"]
+    eps_levels = radii[radii <= max(1, radii.min())].max()
+    rows = crossed[(crossed["domain"] == "float") & (crossed["eps_levels"] == eps_levels)]
+    right = rows.loc[rows["metric"] == "robust_accuracy", "estimate"]
+    return (
+        f"At {eps_levels:g} levels, pictures as floats, a detector is right on {right.min():.1%} to {right.max():.1%}"
+        f" of what was made on another ({len(right)} pairs); `transfer.csv` has the intervals."
+    )
 
 
 def _load(checkpoints: str | Sequence[str]) -> dict[str, TrainedDetector]:

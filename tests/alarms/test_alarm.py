@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from advforensics.alarms.alarm import Alarm, beyond_chance, read, tags, write
+from advforensics.alarms.alarm import Alarm, beyond_chance, read, write
+from advforensics.alarms.alarm import fired as names
 from advforensics.alarms.sample_table import sample_table_alarms
 
 EPS = (0.0, 1.0, 2.0)
@@ -216,7 +217,7 @@ def test_a_file_that_holds_no_alarms_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "alarms.csv")
 
 
-def test_tags_say_how_many_fired_and_why() -> None:
-    alarms = [Alarm("one", True, "5 of 6", "-"), Alarm("two", False, "0 of 6", "-")]
-    assert tags(alarms) == {"alarms": "1: one", "alarm.one": "FIRED: 5 of 6", "alarm.two": "quiet"}
-    assert tags(alarms[1:])["alarms"] == "0"
+def test_alarms_that_fired_are_named_and_the_quiet_ones_are_not() -> None:
+    alarms = [Alarm(name, fires, "5 of 6", "-") for name, fires in [("one", True), ("two", False), ("three", True)]]
+    assert names(alarms) == "one, three"
+    assert names(alarms[1:2]) == "none"

@@ -24,17 +24,22 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from toys import file_contents
 
 from advforensics.persistence import provenance
 from advforensics.persistence.provenance import commit
 from advforensics.reporting.figures.files import save
 from advforensics.store.reading import PatchStore
 from advforensics.tracking.experiment import PARENT_RUN, Tracking
+from advforensics.tracking.names import told
+from advforensics.tracking.run import Run
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
 ROOT = Path(__file__).parents[2]
-CONFIG = OmegaConf.create({"defense": {"name": "plain", "weights": [1, 2]}, "seed": 3, "copy": "${seed}"})
+CONFIG = OmegaConf.create(
+    {"defense": {"name": "plain", "weights": [1, 2], "_target_": "dict"}, "seed": 3, "copy": "${seed}"}
+)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def tracking(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PARENT_RUN, raising=False)
     shutil.copy(database, "mlflow.db")
-    return Tracking("sqlite:///mlflow.db", "test", "artifacts")
+    return Tracking("sqlite:///mlflow.db", "test", "mlflow-artifacts:/")
 
 
 def runs(tracking: Tracking) -> list[Any]:
@@ -60,7 +65,7 @@ def test_a_database_that_was_left_half_made_is_made_again(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     for name in ("mlflow.db.unfinished", "mlflow.db.unfinished-journal"):
         Path(name).write_bytes(b"half")
-    tracking = Tracking("sqlite:///mlflow.db", "test", "artifacts")
+    tracking = Tracking("sqlite:///mlflow.db", "test", "mlflow-artifacts:/")
     with tracking.run("a name", CONFIG):
         pass
     assert len(runs(tracking)) == 1
@@ -114,28 +119,83 @@ def test_a_terminated_run_is_killed(tracking: Tracking) -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_resume_finds_the_run_of_a_checkpoint(tracking: Tracking) -> None:
-    with tracking.run("detector", CONFIG) as run:
-        run.tags(checkpoint_sha256="abc")
-    with pytest.raises(ValueError, match="boom"), tracking.resume("abc", "unused", CONFIG):
-        raise ValueError("boom")
-    assert runs(tracking)[0].info.status == "FAILED"
-    with tracking.resume("abc", "unused", CONFIG) as resumed:
+def test_work_that_was_interrupted_goes_on_in_its_run_and_what_has_ended_is_left_alone(tracking: Tracking) -> None:
+    with tracking.run("detector", CONFIG) as parent:
+        pass
+
+    def interrupted(run: Run) -> None:
+        run.curve("robust", {0: 0.9, 1: 0.1})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), tracking.resume("abc", "sweep", CONFIG, parent) as first:
+        interrupted(first)
+    with tracking.resume("other", "sweep", CONFIG, parent) as other:
+        pass
+    with tracking.resume("abc", "sweep", CONFIG, parent) as resumed:
         assert mlflow.MlflowClient().get_run(resumed.id).info.status == "RUNNING"
-        resumed.metrics({"robust": 0.1})
-    (found,) = runs(tracking)
-    assert resumed.id == run.id == found.info.run_id
-    assert (found.info.run_name, found.info.status) == ("detector", "FINISHED")
+        resumed.curve("robust", {0: 0.9, 1: 0.1, 2: 0.0})
+    with tracking.resume("abc", "sweep", CONFIG, parent) as again:
+        pass
+    assert resumed.id == first.id
+    assert len({parent.id, first.id, other.id, again.id}) == len(runs(tracking)) == 4
+    found = mlflow.MlflowClient().get_run(first.id)
+    assert (found.info.run_name, found.info.status) == ("sweep", "FINISHED")
+    assert found.data.tags["mlflow.parentRunId"] == parent.id
     assert "error" not in found.data.tags
-    assert {"config.yaml", "sweep.yaml"} <= artifacts(run.id)
+    history = mlflow.MlflowClient().get_metric_history(first.id, "robust")
+    assert [(point.step, point.value) for point in history] == [(0, 0.9), (1000, 0.1), (2000, 0.0)]
 
 
-def test_resume_of_a_foreign_checkpoint_is_a_new_run(tracking: Tracking) -> None:
-    for _ in range(2):
-        with tracking.resume("abc", "foreign", CONFIG):
-            pass
+def test_a_detector_is_found_by_its_checkpoint_and_one_from_elsewhere_is_one_run(tracking: Tracking) -> None:
+    with tracking.run("trained", CONFIG) as run:
+        run.tags(checkpoint_sha256="abc")
+    assert tracking.detector("abc", "unused").id == run.id
+    foreign = tracking.detector("def", "foreign")
+    assert tracking.detector("def", "unused").id == foreign.id
+    assert [(found.info.run_name, found.info.status) for found in runs(tracking)] == [
+        ("trained", "FINISHED"),
+        ("foreign", "FINISHED"),
+    ]
+
+
+def test_what_may_be_told_again_is_listed_as_told_last(tracking: Tracking) -> None:
+    with tracking.run("detector", CONFIG) as run:
+        run.describe("A detector.")
+        for accuracy in (0.5, 0.4):
+            run.latest({"accuracy": accuracy})
+            run.conclude(f"Right on {accuracy}.", "none")
     (found,) = runs(tracking)
-    assert (found.info.run_name, found.data.tags["checkpoint_sha256"]) == ("foreign", "abc")
+    assert found.data.metrics == {"accuracy": 0.4}
+    assert [point.step for point in mlflow.MlflowClient().get_metric_history(run.id, "accuracy")] == [0, 1]
+    assert found.data.tags["mlflow.note.content"] == "A detector.\n\nRight on 0.4."
+
+
+def test_a_project_that_is_moved_has_its_artifacts_and_writes_no_other(tmp_path: Path, tracking: Tracking) -> None:
+    with tracking.run("first", CONFIG) as run:
+        run.model(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), np.zeros((1, 1, 2, 2), np.float32))
+    for moved, how in (("copied", shutil.copytree), ("moved", shutil.move)):
+        (tmp_path / moved).mkdir()
+        for name in ("mlflow.db", "mlartifacts"):
+            (shutil.copy if (tmp_path / name).is_file() else how)(tmp_path / name, tmp_path / moved / name)
+        before = file_contents(tmp_path / "mlartifacts")
+        there = Tracking(f"sqlite:///{tmp_path / moved}/mlflow.db", "test", "mlflow-artifacts:/")
+        with there.run("second", CONFIG) as second:
+            assert "seed: 3" in mlflow.artifacts.load_text(f"runs:/{run.id}/config.yaml")
+            mlflow.pytorch.load_model(f"runs:/{run.id}/model")
+        assert list((tmp_path / moved / "mlartifacts").glob(f"{second.id}/artifacts/config.yaml"))
+        assert file_contents(tmp_path / "mlartifacts") == before
+    assert not (tmp_path / "mlartifacts").exists()
+
+
+def test_the_experiment_is_one_of_model_training_and_so_is_its_address(tracking: Tracking) -> None:
+    experiment = mlflow.MlflowClient().get_experiment(tracking.connect())
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    mlflow.MlflowClient().delete_experiment_tag(experiment.experiment_id, "mlflow.experimentKind")
+    tracking.connect()
+    experiment = mlflow.MlflowClient().get_experiment(experiment.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    page = f"/#/experiments/{experiment.experiment_id}/runs/abc?workflowType=machine_learning"
+    assert tracking.address("abc") == f"http://127.0.0.1:5000{page}"
 
 
 def test_a_curve_has_epsilon_as_step(tracking: Tracking) -> None:
@@ -265,7 +325,7 @@ tracking:
   _target_: advforensics.tracking.experiment.Tracking
   uri: sqlite:///mlflow.db
   experiment: test
-  artifacts: artifacts
+  artifacts: mlflow-artifacts:/
 hydra: {callbacks: {multirun_parent: {_target_: advforensics.tracking.multirun.MultirunParent}}}
 """
 
@@ -282,9 +342,12 @@ def test_a_multirun_is_a_parent_with_its_jobs_as_children(
     sigterm = signal.getsignal(signal.SIGTERM)
 
     def job(config: DictConfig) -> None:
-        with instantiate(config.tracking).run(f"job {config.x}", config):
+        name = " ".join(["job", *told()])
+        with instantiate(config.tracking).run(name, config) as run:
             if config.x == bad:
                 raise ValueError("bad job")
+            run.metrics({"accuracy/validation/clean": 0.9 - config.x / 10, "accuracy/validation/robust": 0.2})
+            run.describe(f"Of {config.x}.")
 
     with pytest.raises(SystemExit) if bad else nullcontext():
         hydra.main(version_base="1.3", config_path=str(tmp_path), config_name="toy")(job)()
@@ -295,7 +358,10 @@ def test_a_multirun_is_a_parent_with_its_jobs_as_children(
     parent, *jobs = found = runs(tracking)
     assert [run.info.status for run in found] == ends
     assert parent.info.run_name == "x=1,2,3"
-    assert [job.info.run_name for job in jobs] == ["job 1", "job 2", "job 3"]
+    assert [job.info.run_name for job in jobs] == ["job x=1", "job x=2", "job x=3"]
+    assert parent.data.tags["best_run"] == "job x=1"
+    assert parent.data.metrics == jobs[0].data.metrics
+    assert parent.data.tags["mlflow.note.content"].endswith("is job x=1.\n\nOf 1.")
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
     assert PARENT_RUN not in os.environ
 

@@ -66,11 +66,9 @@ def read(path: Path) -> list[Alarm]:
         return [Alarm(row["name"], row["fired"] == "True", row["evidence"], row["advice"]) for row in rows]
 
 
-def tags(alarms: Sequence[Alarm]) -> dict[str, str]:
-    """Return alarms as tags of a run: ``alarm.NAME`` for each, and ``alarms``, how many fired and which."""
-    fired = [alarm.name for alarm in alarms if alarm.fired]
-    single = {f"alarm.{alarm.name}": f"FIRED: {alarm.evidence}" if alarm.fired else "quiet" for alarm in alarms}
-    return {"alarms": f"{len(fired)}: {', '.join(fired)}" if fired else "0", **single}
+def fired(alarms: Sequence[Alarm]) -> str:
+    """Return the names of the alarms that fired, ``none`` if none did."""
+    return ", ".join(alarm.name for alarm in alarms if alarm.fired) or "none"
 
 
 def warn(alarms: Sequence[Alarm]) -> None:

@@ -36,6 +36,8 @@ def config_dir() -> Path:
 
 def main() -> None:
     """Run the Hydra application that the first argument names."""
+    if sys.argv[1:] and sys.argv[1] == "-sc" and "COMP_LINE" in os.environ:
+        _complete()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command not in COMMANDS:
         listing = "\n".join(f"  {name:8} {what}" for name, what in COMMANDS.items())
@@ -66,6 +68,16 @@ def main() -> None:
         "ignore", message=".*Grad strides do not match.*"
     )  # torch's, about a filter for one channel
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
+
+
+def _complete() -> None:
+    """Move the command to where `main` looks for it: a shell that completes a line asks Hydra, which knows of none."""
+    program, command, *rest = [*os.environ["COMP_LINE"].split(" ", 2), ""]
+    if command not in COMMANDS:
+        print(*COMMANDS)
+        raise SystemExit
+    sys.argv.insert(1, command)
+    os.environ["COMP_LINE"] = f"{program} {rest[0]}"
 
 
 def _task(command: str) -> Callable[[DictConfig], list[float] | None]:

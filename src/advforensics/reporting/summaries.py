@@ -24,10 +24,10 @@ from advforensics.statistics.radii import ALL
 def headline(
     table: pd.DataFrame, radii: pd.DataFrame, curve: Curve, fired: Mapping[str, Sequence[str]], eps_levels: float
 ) -> dict[str, Any]:
-    """Return the numbers that ``dvc metrics`` compares, by defense.
+    """Return the numbers that ``dvc metrics`` compares, by defense: few, and of short names, for they share a line.
 
     Clean and robust accuracy, in the domain given and in 8-bit; the area under the curve; how many alarms fired.
-    Robust accuracy in another norm than L∞ says so in its name: ``robust_l2_float_0.5``.
+    Robust accuracy in another norm than L∞ says so in its name: ``l2_float_0.5``.
 
     Args:
         table: From :func:`~advforensics.statistics.curves.curves`.
@@ -37,13 +37,13 @@ def headline(
         eps_levels: Radius in levels.
     """
     norm, own = curve
-    kind = "robust" if norm == "linf" else f"robust_{norm}"
+    kind = "" if norm == "linf" else f"{norm}_"
     chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == norm)]
     return {
         str(defense): {
             "clean": round(single_row(rows, domain=own, eps_levels=0.0).estimate, 4),
             **{
-                f"{kind}_{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
+                f"{kind}{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
                 for domain, eps in ((own, eps_levels), (own, 1.0), ("8bit", 1.0))
                 if not (row := rows[(rows["domain"] == domain) & (rows["eps_levels"] == eps)]).empty
             },

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.tracking.context.registry import resolve_tags
 from omegaconf import DictConfig
 
 from advforensics.persistence.provenance import commit
+from advforensics.tracking.artifacts import SQLITE
 from advforensics.tracking.run import Run
 
+log = logging.getLogger(__name__)
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow takes it for one of generative AI
+DASHBOARD = "http://127.0.0.1:5000"  # `make dashboard`
 PARENT_RUN = "ADVFORENSICS_PARENT_RUN"  # environment variable: the MLflow run that a job of a multirun is a child of
-_SQLITE = "sqlite:///"
 
 
 class Tracking:
@@ -27,12 +31,13 @@ class Tracking:
     Args:
         uri: MLflow tracking URI. A relative SQLite path counts from the folder where the command is called.
         experiment: Name of the MLflow experiment; made when missing.
-        artifacts: Folder or URI for the artifacts of a new experiment; None leaves it to the server.
+        artifacts: Folder or URI for the artifacts of a new experiment; ``mlflow-artifacts:/`` for a folder beside the
+            database; None leaves it to the server.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: str | None = None) -> None:
-        if uri.startswith(_SQLITE):
-            uri = _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
+        if uri.startswith(SQLITE):
+            uri = SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute())
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts
@@ -50,21 +55,28 @@ class Tracking:
             client = mlflow.MlflowClient()
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:
-                return str(client.create_experiment(self.experiment, artifact_location=self.artifacts))
+                return str(client.create_experiment(self.experiment, self.artifacts, KIND))
         if experiment.lifecycle_stage == "deleted":
             raise ValueError(
                 f"MLflow experiment {self.experiment!r} in {self.uri} is deleted: give tracking.experiment another name"
                 f" or call `mlflow experiments restore --experiment-id {experiment.experiment_id}`"
             )
+        for name in KIND.keys() - experiment.tags.keys():  # made by somebody else, or an earlier version
+            client.set_experiment_tag(experiment.experiment_id, name, KIND[name])
         return str(experiment.experiment_id)
+
+    def address(self, run: str = "") -> str:
+        """Return where the dashboard shows a run, or all: as model training, which it leaves to the address to say."""
+        base = self.uri if self.uri.startswith("http") else DASHBOARD
+        return f"{base}/#/experiments/{self.connect()}/runs/{run}?workflowType=machine_learning"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let no two processes create one SQLite file, and none leave it half made: MLflow does not see to that."""
-        if not self.uri.startswith(_SQLITE):
+        if not self.uri.startswith(SQLITE):
             yield
             return
-        database = Path(self.uri.removeprefix(_SQLITE))
+        database = Path(self.uri.removeprefix(SQLITE))
         database.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(database.parent, os.O_RDONLY)
         try:
@@ -76,48 +88,71 @@ class Tracking:
             os.close(handle)
 
     @contextmanager
-    def run(self, name: str, config: DictConfig, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
-        """Open a new run, a child of the multirun's parent if there is one, with its config as params and artifact."""
-        start = {"run_name": name, "parent_run_id": os.environ.get(PARENT_RUN)}
+    def run(
+        self, name: str, config: DictConfig, tags: Mapping[str, str] | None = None, parent: Run | None = None
+    ) -> Iterator[Run]:
+        """Open a new run with its config as params and artifact: a child of another, else of the multirun if any."""
+        start = {"run_name": name, "parent_run_id": parent.id if parent else os.environ.get(PARENT_RUN)}
         tags = {"advforensics.commit": commit(), **(tags or {})}
-        with _session(experiment_id=self.connect(), tags=tags, **start) as run:
-            run.params(config)
-            run.config(config, "config.yaml")
+        with self._session(config, experiment_id=self.connect(), tags=tags, **start) as run:
             yield run
 
     @contextmanager
-    def resume(self, checkpoint: str, name: str, config: DictConfig) -> Iterator[Run]:
-        """Open the latest run tagged with a checkpoint again; a new one if the checkpoint was trained elsewhere.
+    def resume(self, work: str, name: str, config: DictConfig, parent: Run | None = None) -> Iterator[Run]:
+        """Open the run again in which some work was interrupted, or a new one; what has ended is not touched.
+
+        Args:
+            work: All that determines the results, as a hash; the run's tag ``work``.
+            name: Of a new run.
+            config: Of the work.
+            parent: Of a new run.
+        """
+        client = mlflow.MlflowClient()
+        query = f"tags.work = '{work}' AND attributes.status != 'FINISHED'"
+        found = client.search_runs([self.connect()], query, order_by=["start_time DESC"])
+        if not found:
+            session = self.run(name, config, {"work": work}, parent)
+        else:
+            if "error" in found[0].data.tags:
+                client.delete_tag(found[0].info.run_id, "error")  # of an earlier attempt
+            session = self._session(config, run_id=found[0].info.run_id)
+        with session as run:
+            yield run
+
+    def detector(self, checkpoint: str, name: str) -> Run:
+        """Return the latest run that trained a detector; a new one if it was trained elsewhere.
 
         Args:
             checkpoint: SHA-256 of the checkpoint file, the run's tag ``checkpoint_sha256``.
             name: Of a new run.
-            config: Of the command that resumes, kept as the artifact ``sweep.yaml``.
         """
-        query = f"tags.checkpoint_sha256 = '{checkpoint}'"
         experiment = self.connect()
         client = mlflow.MlflowClient()
+        tag = {"checkpoint_sha256": checkpoint}
+        query = f"tags.checkpoint_sha256 = '{checkpoint}'"
         found = client.search_runs([experiment], query, order_by=["start_time DESC"])
-        new = {"checkpoint_sha256": checkpoint}
-        if found and "error" in found[0].data.tags:
-            client.delete_tag(found[0].info.run_id, "error")  # of an earlier attempt
-        with _session(run_id=found[0].info.run_id) if found else self.run(name, config, new) as run:
-            run.config(config, "sweep.yaml")
-            yield run
+        if found:
+            return Run(found[0].info.run_id)
+        run = Run(client.create_run(experiment, run_name=name, tags=resolve_tags(tag)).info.run_id)
+        run.describe("A detector that was trained elsewhere, or on another record.")
+        client.set_terminated(run.id)
+        return run
 
-
-@contextmanager
-def _session(**start: Any) -> Iterator[Run]:
-    """Start (or restart) a run as MLflow's active one and end it with the status it deserves."""
-    with _signals(exit_by, signal.SIGTERM):
-        run = Run(mlflow.start_run(**start).info.run_id)
-        try:
-            yield run
-        except BaseException as error:
-            with _signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # impatience must not leave it running
-                run.fail(error)
-            raise
-        mlflow.end_run("FINISHED")
+    @contextmanager
+    def _session(self, config: DictConfig, **start: Any) -> Iterator[Run]:
+        """Start (or restart) a run as MLflow's active one, and end it with the status it deserves."""
+        with _signals(exit_by, signal.SIGTERM):
+            run = Run(mlflow.start_run(**start).info.run_id)
+            log.info("dashboard: %s", self.address(run.id))
+            try:
+                run.params(config)
+                run.config(config, "config.yaml")
+                yield run
+            except BaseException as error:
+                with _signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # impatience must not leave it running
+                    run.fail(error)
+                raise
+            mlflow.end_run("FINISHED")
 
 
 @contextmanager
@@ -142,5 +177,5 @@ def _create(database: Path) -> None:
     unfinished = database.with_name(f"{database.name}.unfinished")
     for left in database.parent.glob(f"{unfinished.name}*"):  # by one that was killed, with SQLite's journal
         left.unlink()
-    mlflow.MlflowClient(_SQLITE + str(unfinished)).search_experiments(max_results=1)
+    mlflow.MlflowClient(SQLITE + str(unfinished)).search_experiments(max_results=1)
     unfinished.replace(database)

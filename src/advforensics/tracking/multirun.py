@@ -3,16 +3,21 @@
 import atexit
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 import mlflow
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from omegaconf import DictConfig
 
 from advforensics.persistence.provenance import commit
+from advforensics.tracking.curves import VALIDATION
 from advforensics.tracking.experiment import PARENT_RUN, Tracking, exit_by
+from advforensics.tracking.names import shortened
+from advforensics.tracking.run import Run
 
 
 class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped
@@ -26,7 +31,7 @@ class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped
         """Create the parent run where ``config.tracking`` says, named by the overrides."""
         self._tracking = instantiate(config.tracking)
         experiment = self._tracking.connect()
-        name = " ".join(config.hydra.overrides.task) or "multirun"
+        name = " ".join(shortened(config.hydra.overrides.task)) or "multirun"
         tags = resolve_tags({"advforensics.commit": commit()})
         self._run_id = mlflow.MlflowClient().create_run(experiment, run_name=name, tags=tags).info.run_id
         atexit.register(self._end, "FAILED")  # Hydra ends a multirun that fails or is interrupted without a call
@@ -52,4 +57,17 @@ class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped
             experiment, client = self._tracking.connect(), mlflow.MlflowClient()
             children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{self._run_id}'")
             ends = {child.info.status for child in children}
+            self._tell_best(children)
             client.set_terminated(self._run_id, next((end for end in ("KILLED", "FAILED") if end in ends), status))
+
+    def _tell_best(self, children: Sequence[Any]) -> None:
+        """Describe the parent by its best child: robust accuracy on validation photographs, then clean accuracy."""
+        clean, robust = VALIDATION.values()
+        judged = [child for child in children if clean in child.data.metrics]
+        if judged:
+            best = max(judged, key=lambda child: (child.data.metrics.get(robust, 0.0), child.data.metrics[clean]))
+            run, name = Run(str(self._run_id)), best.info.run_name
+            run.metrics({name: best.data.metrics[name] for name in VALIDATION.values() if name in best.data.metrics})
+            run.tags(best_run=name)
+            text = f"{len(judged)} of {len(children)} trainings ended. The best on validation photographs is {name}."
+            run.describe(text, best.data.tags.get(MLFLOW_RUN_NOTE, ""))

@@ -16,6 +16,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import infer_signature
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, MLFlowLogger
@@ -39,9 +40,23 @@ class Run:
         """Set tags, replacing those of the same name."""
         self._client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    def describe(self, text: str, finding: str = "") -> None:
+        """Say in the dashboard what the run is, and in a paragraph of its own what came out."""
+        self.tags(**{MLFLOW_RUN_NOTE: f"{text}\n\n{finding}".strip()})
+
+    def conclude(self, finding: str, alarms: str) -> None:
+        """Say what came out, in the place of what was said before, and which alarms fired; what the run is stays."""
+        note = self._client.get_run(self.id).data.tags.get(MLFLOW_RUN_NOTE, "")
+        self.describe(note.partition("\n\n")[0], finding)
+        self.tags(alarms=alarms)
+
     def params(self, config: DictConfig) -> None:
-        """Set a composed config as flat params, ``defense.weight``; a value keeps the 6000 characters MLflow allows."""
-        flat = [Param(name, str(value)[:6000]) for name, value in flatten(OmegaConf.to_container(config, resolve=True))]
+        """Set a composed config as flat params, ``defense.weight``, without Hydra's own words, ``_target_`` and such.
+
+        A value keeps the 6000 characters that MLflow allows.
+        """
+        named = flatten(OmegaConf.to_container(config, resolve=True))
+        flat = [Param(name, str(value)[:6000]) for name, value in named if not name.endswith("_")]
         for start in range(0, len(flat), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.id, params=flat[start : start + 100])
 
@@ -51,8 +66,24 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Add a point to each named metric."""
+        self._points({name: {step: value} for name, value in values.items()})
+
+    def latest(self, values: Mapping[str, float]) -> None:
+        """Add a point to each named metric at its next step, for the dashboard to list instead of earlier ones."""
+        self._points({name: {len(self._steps(name)): value} for name, value in values.items()})
+
+    def _points(self, metrics: Mapping[str, Mapping[int, float]]) -> None:
+        """Add points by metric and step, but for those that a run which goes on after a kill has already."""
         now = time.time_ns() // 1_000_000
-        self._client.log_batch(self.id, [Metric(name, float(value), now, step) for name, value in values.items()])
+        new = [
+            Metric(name, float(points[step]), now, step)
+            for name, points in metrics.items()
+            for step in sorted(points.keys() - self._steps(name))
+        ]
+        self._client.log_batch(self.id, new)
+
+    def _steps(self, metric: str) -> set[int]:
+        return {point.step for point in self._client.get_metric_history(self.id, metric)}
 
     def curve(self, name: str, points: Mapping[float, float]) -> None:
         """Log a metric against epsilon, so that the dashboard draws the curve by itself.
@@ -69,8 +100,7 @@ class Run:
         steps = {round(1000 * eps_levels): value for eps_levels, value in points.items()}
         if len(steps) < len(points):
             raise ValueError(f"curve {name}: epsilons {sorted(points)} must differ by 0.001 levels or more")
-        now = time.time_ns() // 1_000_000
-        self._client.log_batch(self.id, [Metric(name, float(steps[step]), now, step) for step in sorted(steps)])
+        self._points({name: steps})
 
     def figure(self, paths: Iterable[Path]) -> None:
         """Keep a figure's files under ``figures/``: the dashboard shows PNG."""
@@ -127,6 +157,10 @@ class Run:
 
 class _LightningLogger(MLFlowLogger):
     """Lightning's logger in a run that is not Lightning's to end and has its params already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Leave out the epoch: Lightning tells it with each of several records of a step."""
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def finalize(self, status: str = "success") -> None:
         """Leave the run open."""

@@ -1,7 +1,8 @@
 """What `make run` does before and after `dvc repro`: choose the pictures, and print where the results are.
 
-``python -m advforensics.pipeline [--photos FOLDER] [--prepare OVERRIDES]`` writes ``params.yaml`` for the simulator, or
-for a folder of photographs; ``python -m advforensics.pipeline --results`` prints where the report is.
+``python -m advforensics.cli.pipeline [--photos FOLDER] [--prepare OVERRIDES]`` writes ``params.yaml`` for the
+simulator, or for a folder of photographs. With ``--results`` it prints where report and dashboard are, with
+``--dashboard`` the address of the dashboard.
 """
 
 import argparse
@@ -10,7 +11,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
+
+from advforensics.cli.main import config_dir
 
 PARAMS = Path("params.yaml")
 HEADER = "# The settings of `dvc repro`. `make run PHOTOS=...` writes this file; you can also edit it.\n"
@@ -51,18 +55,28 @@ def _run_name(prepare: str) -> str:
     return experiment[1] if experiment else re.sub(r"[^A-Za-z0-9_-]+", "-", prepare).strip("-")
 
 
+def _dashboard() -> str:
+    """Return the address of what was recorded, which opens as model training."""
+    address: str = instantiate(OmegaConf.load(config_dir() / "tracking" / "sqlite.yaml")).address()
+    return address
+
+
 def main(arguments: list[str]) -> None:
     """Write ``params.yaml``, or print the results of the run that it describes."""
     parser = argparse.ArgumentParser("make run")
     parser.add_argument("--results", action="store_true")
+    parser.add_argument("--dashboard", action="store_true")
     parser.add_argument("--photos")
     parser.add_argument("--prepare", default="")
     options = parser.parse_args(arguments)
     if options.results:
         report = Path("out") / str(OmegaConf.load(PARAMS).name) / "report"
         print(f"report:    {report / 'report.html'}")
-        print("dashboard: make dashboard, then http://127.0.0.1:5000 in a browser")
+        print(f"dashboard: make dashboard, then {_dashboard()}")
         print(f"\n{(report / 'finding.txt').read_text().strip()}")
+        return
+    if options.dashboard:
+        print(_dashboard())
         return
     text = HEADER + OmegaConf.to_yaml(OmegaConf.create(settings(options.photos, options.prepare)))
     # Rewriting equal content would change the file's time for no reason.

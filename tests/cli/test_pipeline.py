@@ -7,7 +7,7 @@ import pytest
 from configs import Compose
 from omegaconf import OmegaConf
 
-from advforensics.pipeline import PARAMS, main, settings
+from advforensics.cli.pipeline import PARAMS, main, settings
 
 NAMES = [
     "plain",
@@ -64,10 +64,8 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         settings(str(tmp_path / "nowhere"))
 
 
-def test_settings_are_written_once_and_results_are_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("composed")
+def test_settings_are_written_once_and_results_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     assert dict(OmegaConf.load(PARAMS).items()) == settings(None)
     written = PARAMS.stat().st_mtime_ns
@@ -79,5 +77,6 @@ def test_settings_are_written_once_and_results_are_printed(
     main(["--results"])
     first, second, _, finding = capsys.readouterr().out.splitlines()
     assert first.endswith("out/simulator/report/report.html")
-    assert "make dashboard" in second
+    assert second.startswith("dashboard: make dashboard, then http://127.0.0.1:5000/#/experiments/")
+    assert second.endswith("/runs/?workflowType=machine_learning")
     assert finding == "It falls."

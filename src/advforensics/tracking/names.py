@@ -1,0 +1,28 @@
+"""What tells one run from another, from what its command was told."""
+
+import re
+from collections.abc import Iterable
+
+from hydra.core.hydra_config import HydraConfig
+
+PLACES = ("folder", "checkpoint", "tracking")  # where, not what
+
+
+def told(left_out: Iterable[str] = PLACES) -> list[str]:
+    """Return the overrides of the Hydra job but for these keys, as `shortened`; none outside of a job."""
+    return shortened(HydraConfig.get().overrides.task, left_out) if HydraConfig.initialized() else []
+
+
+def shortened(overrides: Iterable[str], left_out: Iterable[str] = PLACES) -> list[str]:
+    """Return overrides for a name, which the dashboard cuts off: ``store`` last, no ``trainer.`` before a key."""
+    kept = [override for override in overrides if re.split(r"[.@=]", override.lstrip("+~"))[0] not in left_out]
+    kept.sort(key=lambda override: override.startswith("store="))
+    return [re.sub(r"^([+~]*)(defense\.module|trainer)\.", r"\1", override) for override in kept]
+
+
+def ensemble() -> str:
+    """Return the name of the ensemble that a sweep attacks with, ``changed`` if it was; ``sweep`` outside of a job."""
+    if not HydraConfig.initialized():
+        return "sweep"
+    changed = any("ensemble." in override for override in HydraConfig.get().overrides.task)
+    return f"{HydraConfig.get().runtime.choices['ensemble']}{' changed' if changed else ''}"
