@@ -228,7 +228,8 @@ def test_the_running_example_runs_and_its_tables_are_explained(composed: Compose
             columns = pq.read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0))
             assert set(columns) <= explained, path
         if path.is_file() and path.suffix not in (".png", ".svg", ".npy"):
-            assert path.name in text("docs/tables.md") or path.name == "report.html"
+            name = "metrics/" if path.parent.name == "metrics" else path.name  # a file for each defence
+            assert name in text("docs/tables.md") or name == "report.html"
     shown = [content for page in PAGES for language, _, content in blocks(page) if language == "pycon"]
     for number, content in enumerate(shown):
         example_test = doctest.DocTestParser().get_doctest(content, {}, f"block {number}", None, None)
