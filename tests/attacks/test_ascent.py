@@ -267,3 +267,22 @@ def test_every_run_starts_at_a_place_of_its_own() -> None:
     assert len(changes) == 12
     assert len({change.flatten()[:5].sum().item() for change in changes}) == 12
     assert (size("linf", changes) > 0.9 * EPS).all()
+
+
+class DeadEnd(nn.Module):
+    """Three classes of grey pictures: 0; 1, nearly reached by brightening; 2, reached by darkening alone.
+
+    Where brightening ends, the way to class 2 first leads up as well: that is as far as a gradient goes.
+    """
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits, ``(N, 3)``."""
+        brighter = (pictures.mean(dim=(1, 2, 3)) - 0.5) / EPS
+        return torch.stack([0 * brighter, 0.5 * brighter - 0.6, (brighter - 0.5).abs() - 1.2], dim=1)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_nearly_reached_one_class_does_not_bar_the_way_to_another(norm: Norm) -> None:
+    images, labels = torch.full((4, 1, 8, 8), 0.5, dtype=torch.float64), torch.zeros(4, dtype=torch.long)
+    attack = Ascent("a", norm, losses.dlr, 5, n_target_classes=2)
+    assert wrong(DeadEnd(), attack(DeadEnd(), images, labels, EPS, start=images + EPS), labels).all()

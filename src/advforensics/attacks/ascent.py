@@ -32,7 +32,7 @@ class Ascent:
         steps: Gradient steps of one run.
         restarts: Further runs, each from a random start.
         n_target_classes: How many target classes to try one after the other, the likeliest first, at most K - 1;
-            ``None`` for an untargeted attack.
+            ``None`` for an untargeted attack. Only the first run starts at ``start``, the others at random.
         target_class: The only class that counts as success: 0, for instance, to look pristine. Images of that class
             stay as they are.
         step_rule: How a gradient moves a picture.
@@ -101,10 +101,11 @@ class Ascent:
         with attackable(detector):
             patient, step_rule = self.patient or patient, step_rule or self.step_rule
             search = _Search(self, detector, images, labels, eps, deliver, early_stopping, patient, step_rule)
-            known = None if self.random_start or start is None else project(self.norm, eps, images, start)
-            for run in range(self.restarts + 1):
-                for targets in self._targets(detector, images, labels):
-                    search.run(search.random_start() if run or known is None else known, targets)
+            begin = None if self.random_start or start is None else project(self.norm, eps, images, start)
+            for _ in range(self.restarts + 1):
+                for targets in self._targets(detector, images if begin is None else begin, labels):
+                    search.run(search.random_start() if begin is None else begin, targets)
+                    begin = None  # a start is near one class; on the way to another it is often a dead end
         return search.best
 
     def _targets(self, detector: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor | None]:
