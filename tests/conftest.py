@@ -1,6 +1,6 @@
-"""What tests share: one thread, a tiny patch store, a tiny detector, configs that record into a folder of the test.
+"""Shared fixtures: a tiny patch store, a tiny detector, configs and commands that record in the test's own folder.
 
-The process that hands out tests imports this file too, before any other begins: so fixtures import what they need.
+The process that distributes the tests imports this file before the workers start. So fixtures import what they need.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ import pytest
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
+    from configs import Compose
     from matplotlib.figure import Figure
-    from toys import Call, Compose
+    from processes import Call
 
     from advforensics.detectors.detector import Detector
 
-gc.disable()  # until all is imported
-os.environ["OMP_NUM_THREADS"] = "1"  # tests run beside each other
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it looks for updates over the network at import
+gc.disable()  # until everything is imported
+os.environ["OMP_NUM_THREADS"] = "1"  # several workers share the cores
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # albumentations looks for updates over the network at import
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with tests that start processes: they take longest, and none is to be left alone with them at the end."""
+    """Run tests that start processes first: they take longest, and at the end the other workers would be idle."""
     items.sort(key=lambda item: "processes" not in getattr(item, "fixturenames", ()))
 
 
 def pytest_collection_finish() -> None:
-    """Leave the million objects of all that was imported out of garbage collection."""
+    """Exclude the million objects of the imported modules from garbage collection."""
     gc.freeze()
     gc.enable()
 
@@ -52,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def detector() -> Detector:
-    """Return a detector of three classes, in training mode, its batch statistics moved off their start."""
+    """Return a detector of three classes, in training mode, with batch statistics from 50 random batches."""
     from toys import tiny_detector
 
     return tiny_detector()
@@ -60,7 +61,7 @@ def detector() -> Detector:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return an SQLite file with MLflow's tables, whose making takes seconds: one for all that run tests."""
+    """Return an SQLite file with MLflow's tables; creating them takes seconds, so all workers share one."""
     from advforensics.tracking.experiment import Tracking
 
     folder = tmp_path_factory.getbasetemp()
@@ -71,8 +72,8 @@ def database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture
 def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
-    """Return a function from a command and overrides to its config; what is recorded stays in ``tmp_path``."""
-    from toys import config
+    """Return a function that composes a command's config; runs are recorded in ``tmp_path``."""
+    from configs import config
 
     from advforensics.tracking.experiment import PARENT_RUN
 
@@ -85,7 +86,7 @@ def composed(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
-    """Return what starts processes: a server has imported everything, once, and forks them."""
+    """Return a context whose server imports everything once and then forks each process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "advforensics.sweep", "advforensics.train"])
     return context
@@ -94,7 +95,7 @@ def processes() -> ForkServerContext:
 @pytest.fixture
 def call(tmp_path: Path, database: Path, processes: ForkServerContext) -> Call:
     """Return a function that runs ``advforensics`` in an empty folder with an MLflow database."""
-    from toys import Call
+    from processes import Call
 
     shutil.copy(database, tmp_path / "mlflow.db")
     return Call(tmp_path, processes)
@@ -102,7 +103,7 @@ def call(tmp_path: Path, database: Path, processes: ForkServerContext) -> Call:
 
 @pytest.fixture
 def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save empty figures: drawing them takes longer than all the rest of a small sweep or report."""
+    """Save empty figures: drawing them takes longer than the rest of a small sweep or report."""
 
     def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,11 +118,11 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for no leak in what files tell: that takes longer than all the rest of a small store."""
+    """Skip the leak audit's classifiers, which take longer than the rest of building a small store."""
     monkeypatch.setattr("advforensics.store.leak_audit.FOLDS", 10**6)
 
 
 @pytest.fixture
 def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attack as a sweep is told and no more: attacks for the alarms take as long again."""
+    """Skip the attacks for alarms, which double the time of a small sweep."""
     monkeypatch.setattr("advforensics.alarms.probes.attack_alarms", lambda *given: [])

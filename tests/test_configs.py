@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from configs import ATTACKS, DEFENSES, TINY_DETECTOR, Compose
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from toys import ATTACKS, DEFENSES, TINY_DETECTOR, Compose, tiny_detector
+from toys import tiny_detector
 
 from advforensics.attacks.gateway import TorchAttack
-from advforensics.cli import COMMANDS, config_dir
+from advforensics.cli.main import COMMANDS, config_dir
+from advforensics.cli.mistakes import check_numbers
 from advforensics.defenses.baseline import Baseline
 from advforensics.sources.base import Source
 from advforensics.store.cutting import Cutter
@@ -90,7 +92,9 @@ def test_every_command_composes(command: str, composed: Compose) -> None:
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_every_option_composes_and_names_what_there_is(group: str, name: str, composed: Compose) -> None:
-    assert_callable(option(composed, group, name))
+    config = option(composed, group, name)
+    assert_callable(config)
+    check_numbers(config)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import yaml
+from configs import Compose
 from omegaconf import OmegaConf
 from test_configs import MISSING, OPTIONS, REQUIRED, calls
-from toys import Compose
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 
 PROJECT = config_dir().parent
 SOURCE = PROJECT / "src"
 PIPELINE: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 # What records a run, or lets a killed one go on, changes no result; nor does the command line.
-NEUTRAL = ("advforensics/tracking/", "advforensics/persistence/", "advforensics/cli.py")
+NEUTRAL = ("advforensics/tracking/", "advforensics/persistence/", "advforensics/cli/")
 # Groups of which `make run` may choose any option; of the others it takes the defaults.
 OPEN = {"prepare": ("source", "task")}
 

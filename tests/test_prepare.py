@@ -1,14 +1,15 @@
-"""``prepare(cfg)``: whatever is in a folder, photographs become a store and the rest a list of reasons."""
+"""``prepare(cfg)``: photographs become a store; other files are listed with reasons."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from configs import Compose
 from hydra.utils import instantiate
 from odd_files import write_odd_files
 from PIL import Image
-from toys import Compose, contents, picture
+from toys import file_contents, picture
 
 from advforensics.prepare import prepare
 from advforensics.sources.base import Picture
@@ -45,36 +46,36 @@ def test_a_folder_of_odd_and_broken_files_gives_patches_and_the_right_rejections
     assert all(rejected[name].startswith(reason) for name, reason in reasons.items())
     used = {name for split in SPLITS for name in PatchStore("store").manifest(split)["picture"]}
     assert used == expected.keys() - reasons.keys()
-    assert 0 < sum(facts["photographs"].values()) <= len(used)  # many of them show the same
+    assert 0 < sum(facts["photographs"].values()) <= len(used)  # many are near duplicates
 
 
 @pytest.mark.usefixtures("sketched")
 def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = [prepare(composed("prepare", *folder, *SMALL, f"store={name}")) for name in ("one", "two")]
-    assert contents(Path("one")) == contents(Path("two"))
+    assert file_contents(Path("one")) == file_contents(Path("two"))
     store = PatchStore("one")
     assert store.metadata == facts[0] == facts[1]
     assert sum(facts[0]["patches"].values()) == 12 * 2 * len(store.classes)
 
 
 @pytest.mark.usefixtures("sketched", "unscored")
-def test_the_question_can_be_binary_and_in_colour(composed: Compose, tmp_path: Path) -> None:
+def test_the_task_can_be_binary_and_patches_in_colour(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = prepare(composed("prepare", *folder, *SMALL, "store=one", "task.binary=true", "patches.colour=rgb"))
     assert (len(facts["classes"]), facts["shape"]) == (2, [3, 32, 32])
 
 
 @pytest.mark.usefixtures("sketched", "unscored")
-def test_licences_lead_from_pictures_to_patches(composed: Compose, tmp_path: Path) -> None:
+def test_patches_have_the_licences_of_their_pictures(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     rows = [f"{index:02d}.png\tCC0 {index % 2}" for index in range(11)]
     (tmp_path / "photos" / "SOURCES.tsv").write_text("\n".join(["file\tlicence", *rows]))
     prepare(composed("prepare", *folder, *SMALL, "store=one"))
     for table in ("manifest", "pictures"):
-        told = pd.read_parquet(f"one/{table}.parquet")[["picture", "licence"]].drop_duplicates()
-        assert told.loc[told["licence"].isna(), "picture"].tolist() == ["11.png"]
-        assert dict(told.dropna().to_numpy().tolist()) == {
+        licences = pd.read_parquet(f"one/{table}.parquet")[["picture", "licence"]].drop_duplicates()
+        assert licences.loc[licences["licence"].isna(), "picture"].tolist() == ["11.png"]
+        assert dict(licences.dropna().to_numpy().tolist()) == {
             f"{index:02d}.png": f"CC0 {index % 2}" for index in range(11)
         }
     assert "licence" not in Path("one/audit.json").read_text()
@@ -88,76 +89,80 @@ def test_simulated_photographs_become_a_store(composed: Compose) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
-def test_icl_gives_its_classes_away_by_format_until_they_are_harmonised(composed: Compose, tmp_path: Path) -> None:
+def test_the_format_of_icl_is_a_leak_until_pictures_are_harmonised(composed: Compose, tmp_path: Path) -> None:
     for index in range(20):
         single = f"SingleCaptureImages/D40/DS-05-{index:04d}-S%D40.JPG"
         recaptured = f"RecapturedImages/600D/DS-05-R%EOS600D%EA232WMI%D40-{index:03d}.png"
         for path, seed in ((tmp_path / single, index), (tmp_path / recaptured, 20 + index)):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture(seed).pixels).save(path)
-    asked = ("experiment=recapture", "source=icl", f"source.folder={tmp_path}", *SMALL)
-    prepare(composed("prepare", *asked, "store=as_it_is"))
+    overrides = ("experiment=recapture", "source=icl", f"source.folder={tmp_path}", *SMALL)
+    prepare(composed("prepare", *overrides, "store=as_it_is"))
     found = json.loads(Path("as_it_is/audit.json").read_text())
     assert found["clues"]["format"]["balanced_accuracy"] == 1
     assert any(warning.startswith("format alone tells the class") for warning in found["warnings"])
-    prepare(composed("prepare", *asked, "store=harmonised", "task.harmonise=true", "task.side=64"))
+    prepare(composed("prepare", *overrides, "store=harmonised", "task.harmonise=true", "task.side=64"))
     assert json.loads(Path("harmonised/audit.json").read_text())["warnings"] == []
 
 
 @pytest.mark.usefixtures("sketched", "unscored")
 @pytest.mark.parametrize("source", ["simulator", "cameras", "recaptures"])
-def test_photographs_can_be_the_scenes_of_whatever_is_simulated(composed: Compose, tmp_path: Path, source: str) -> None:
+def test_photographs_can_be_the_scenes_of_every_simulated_source(
+    composed: Compose, tmp_path: Path, source: str
+) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.fromarray(picture(0).pixels).resize((256, 256)).save(folder / "scene.png")
     size = ("source.scenes.height=96", "source.scenes.width=96")
     cfg = composed("prepare", f"source={source}", "source/scenes=photographed", f"source.scenes.folder={folder}", *size)
-    taken = instantiate(cfg.source, _convert_="all").read(0)
-    assert isinstance(taken, Picture)
-    assert taken.pixels.shape == (96, 96, 3)
+    first = instantiate(cfg.source, _convert_="all").read(0)
+    assert isinstance(first, Picture)
+    assert first.pixels.shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("patches.size=null", "patches.size=None must be a whole number, 1 or more"),
-        ("patches.test=1", "a store needs photographs in all three splits"),
+        ("patches.test=1", "every split needs photographs"),
     ],
 )
-def test_what_cannot_be_a_store_is_told_in_one_line(
-    composed: Compose, tmp_path: Path, override: str, told: str
+def test_invalid_patch_settings_are_an_error_of_one_line(
+    composed: Compose, tmp_path: Path, override: str, message: str
 ) -> None:
     folder = photographs(tmp_path / "photos", 12)
-    with pytest.raises(Exception, match=told):
+    with pytest.raises(Exception, match=message):
         prepare(composed("prepare", *folder, *SMALL, override, "store=one"))
 
 
 def forensynths(folder: Path, splits: tuple[str, ...], each: int) -> list[str]:
-    """Fill a folder as ForenSynths lies; return the overrides that name it."""
+    """Fill a folder like ForenSynths; return the overrides that name it."""
     for number in range(2 * each * len(splits)):
-        split, made = splits[number % len(splits)], ("0_real", "1_fake")[number // len(splits) % 2]
-        path = folder / split / "airplane" / made / f"{number}.png"
+        split, kind = splits[number % len(splits)], ("0_real", "1_fake")[number // len(splits) % 2]
+        path = folder / split / "airplane" / kind / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(number).pixels).save(path)
     return ["experiment=generated", "source=forensynths", f"source.folder={folder}"]
 
 
 @pytest.mark.usefixtures("sketched", "unscored")
-def test_pictures_for_validation_of_a_data_set_validate_and_do_nothing_else(composed: Compose, tmp_path: Path) -> None:
+def test_own_splits_of_a_data_set_are_kept(composed: Compose, tmp_path: Path) -> None:
     facts = prepare(composed("prepare", *forensynths(tmp_path / "data", SPLITS, 6), *SMALL, "store=one"))
     assert facts["photographs"] == {"train": 12, "val": 12, "test": 12}
     for split in SPLITS:
         assert set(PatchStore("one").manifest(split)["picture"].str.partition("/")[0]) == {split}
 
 
-def test_a_data_set_that_lies_there_without_its_training_pictures_is_told_so(composed: Compose, tmp_path: Path) -> None:
+def test_a_data_set_without_its_training_pictures_is_refused(composed: Compose, tmp_path: Path) -> None:
     folder = forensynths(tmp_path / "data", ("test",), 2)
-    with pytest.raises(ValueError, match="all pictures lie in the data set's own split test, which is kept"):
+    with pytest.raises(ValueError, match="all pictures lie in the own split test of the data set"):
         prepare(composed("prepare", *folder, *SMALL, "store=one"))
 
 
-def test_too_few_photographs_name_how_many_are_needed_and_leave_no_store(composed: Compose, tmp_path: Path) -> None:
+def test_the_error_for_too_few_photographs_says_how_many_are_needed_and_leaves_no_store(
+    composed: Compose, tmp_path: Path
+) -> None:
     folder = photographs(tmp_path / "photos", 1)
-    with pytest.raises(ValueError, match=r"too few usable photographs: 1 .*About \d+ photographs are enough"):
+    with pytest.raises(ValueError, match=r"too few usable photographs: 1 .*About \d+ photographs are usually enough"):
         prepare(composed("prepare", *folder, *SMALL, "store=one"))
     assert not Path("one").exists()

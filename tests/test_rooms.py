@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 
 PROJECT = config_dir().parent
 PACKAGE = PROJECT / "src" / "advforensics"

@@ -1,4 +1,4 @@
-"""``sweep(cfg)``: one table of the attacked test patches, the same each time, gone on with after an interruption."""
+"""``sweep(cfg)``: one table of the attacked test patches, the same each time; an interrupted sweep goes on."""
 
 import json
 import random
@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_DETECTOR, TINY_TRAINING, Compose, only
 from omegaconf import DictConfig
-from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, only, toy_task
+from toys import toy_task
 
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
 from advforensics.detectors.cost import counted
@@ -42,7 +43,7 @@ def checkpoint(composed: Compose, name: str, classes: tuple[str, ...], shape: tu
 
 
 @pytest.fixture
-def sweeping(composed: Compose, store: Path) -> Compose:
+def configured(composed: Compose, store: Path) -> Compose:
     """Return a function from overrides to the config of a small sweep over an untrained detector in ``one/``."""
     path = checkpoint(composed, "one", toy_task().classes)
 
@@ -57,13 +58,13 @@ def table(folder: str = "one/sweep") -> pd.DataFrame:
 
 
 def spent(folder: str = "one/sweep") -> pd.DataFrame:
-    """Return what a sweep cost, but for the seconds."""
+    """Return the costs of a sweep without the seconds."""
     return pd.read_csv(Path(folder) / "costs.csv").drop(columns="seconds")
 
 
 @pytest.mark.usefixtures("sketched")
-def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
-    sweeping: Compose, store: Path, monkeypatch: pytest.MonkeyPatch
+def test_costs_count_every_image_and_no_batch_is_larger_than_configured(
+    configured: Compose, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = load_checkpoint("one/checkpoint.pt")
     monkeypatch.setattr("advforensics.sweep.load", lambda target, store: trained)
@@ -74,7 +75,7 @@ def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
     ]
     small = ("batch_size=5", "images=9", "ensemble.attacks.fmn.steps=3", "gallery.pictures=7")
     with counted(trained.detector) as cost:
-        metrics = sweep(sweeping(*kept, *small))
+        metrics = sweep(configured(*kept, *small))
     costs = spent()
     assert set(costs["attack"]) - {"8bit"} == {"clean", "fmn", "fgsm", "postprocessing", "alarms", "gallery"}
     assert (costs["forward"].sum(), costs["backward"].sum()) == (cost.forward, cost.backward)
@@ -83,8 +84,8 @@ def test_costs_tell_every_image_and_no_batch_is_larger_than_was_asked(
 
 
 @pytest.mark.usefixtures("sketched")
-def test_files_of_an_earlier_sweep_go_and_those_of_one_that_goes_on_stay(
-    sweeping: Compose, monkeypatch: pytest.MonkeyPatch
+def test_files_of_an_earlier_sweep_go_and_those_of_the_same_sweep_stay(
+    configured: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[list[str]] = []
 
@@ -102,20 +103,20 @@ def test_files_of_an_earlier_sweep_go_and_those_of_one_that_goes_on_stay(
     Path("one/sweep/adversarial/stale.png").touch()
     for seed in (0, 0, 1):
         with pytest.raises(PowerError):
-            sweep(sweeping("ensemble=paper", f"seed={seed}"))
+            sweep(configured("ensemble=paper", f"seed={seed}"))
     assert found == [[], ["0-1.png"], []]
 
 
 @pytest.mark.usefixtures("sketched")
-def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, store: Path) -> None:
-    metrics = sweep(sweeping())
+def test_the_whole_test_split_is_attacked_and_all_is_written(configured: Compose, store: Path) -> None:
+    metrics = sweep(configured())
     rows = table()
     manifest = PatchStore(store).manifest("test")
     # Radii times attacks; in float, what was delivered in whole levels is tried as well.
     assert len(rows) == len(manifest) * 3 * (2 + 3)
-    chosen = rows.drop_duplicates("sample_id").set_index("sample_id").loc[manifest["patch_id"]]
-    assert chosen["label"].tolist() == manifest["label"].tolist()
-    assert chosen["group"].tolist() == manifest["group"].tolist()
+    evaluated = rows.drop_duplicates("sample_id").set_index("sample_id").loc[manifest["patch_id"]]
+    assert evaluated["label"].tolist() == manifest["label"].tolist()
+    assert evaluated["group"].tolist() == manifest["group"].tolist()
     trained = load_checkpoint("one/checkpoint.pt")
     assert rows.attrs["classes"] == list(trained.classes)
     assert all((rows[fact] == value).all() for fact, value in trained.provenance().items())
@@ -125,21 +126,21 @@ def test_the_whole_test_split_is_attacked_and_all_is_written(sweeping: Compose, 
         assert metrics[name] == pytest.approx(row["correct"])
     assert json.loads(Path("one/sweep/metrics.json").read_text()) == metrics
     pd.testing.assert_frame_equal(pd.read_csv("one/sweep/curves.csv"), curves(rows).reset_index(drop=True))
-    kinds = {path.suffix for path in Path("one/sweep").iterdir() if path.is_file()}
-    assert kinds == {".parquet", ".csv", ".json", ".png", ".svg"}
+    suffixes = {path.suffix for path in Path("one/sweep").iterdir() if path.is_file()}
+    assert suffixes == {".parquet", ".csv", ".json", ".png", ".svg"}
     audit = Path("one/sweep/data/audit.json")
     assert audit.read_text() == (store / "audit.json").read_text()
 
 
 @pytest.mark.usefixtures("sketched", "unprobed")
-def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose, store: Path) -> None:
+def test_a_whole_picture_is_classified_by_the_mean_of_its_patches(configured: Compose, store: Path) -> None:
     opened = PatchStore(store)
     manifest = opened.manifest("test")
     together = int(manifest.groupby(["content", "class"]).size().min())
     assert together > 1
     trained = load_checkpoint("one/checkpoint.pt")
     assert select_images(opened, trained, "test", 2, together).patches == together
-    sweep(sweeping(f"patches_per_picture={together}", *only("fgsm")))
+    sweep(configured(f"patches_per_picture={together}", *only("fgsm")))
     rows = table("one/pictures")
     clean = (
         rows[(rows["eps_levels"] == 0) & (rows["domain"] == "float")]
@@ -150,15 +151,15 @@ def test_a_whole_picture_is_judged_by_the_mean_of_its_patches(sweeping: Compose,
     dataset = PatchDataset(opened, "test")
     for _, patches in manifest.groupby(["content", "class"]):
         with torch.no_grad():
-            said = detector(dataset[patches.index[:together].to_numpy()][0]).mean(dim=0)
-        assert clean.loc[patches["patch_id"].iloc[0], "predicted"] == int(said.argmax())
+            mean_logits = detector(dataset[patches.index[:together].to_numpy()][0]).mean(dim=0)
+        assert clean.loc[patches["patch_id"].iloc[0], "predicted"] == int(mean_logits.argmax())
         assert clean.loc[patches["patch_id"].iloc[0], "group"] == patches["group"].iloc[0]
     assert (rows.loc[rows["domain"] == "float", "linf_levels"] <= rows["eps_levels"].max() + 1e-3).all()
     of_detector, run = runs()
     assert (of_detector.info.run_name, run.info.run_name) == ("baseline-1", "baseline-1 pictures")
     assert "accuracy/sweep pictures/clean" in of_detector.data.metrics
     with pytest.raises(ValueError, match="patches_per_picture=1000"):
-        sweep(sweeping("patches_per_picture=1000", *only("fgsm")))
+        sweep(configured("patches_per_picture=1000", *only("fgsm")))
 
 
 def runs() -> list[Any]:
@@ -169,8 +170,8 @@ def runs() -> list[Any]:
 
 
 @pytest.mark.usefixtures("sketched", "unprobed")
-def test_the_run_has_curves_over_epsilon(sweeping: Compose) -> None:
-    metrics = sweep(sweeping())
+def test_the_run_has_curves_over_epsilon(configured: Compose) -> None:
+    metrics = sweep(configured())
     of_detector, run = runs()
     client = mlflow.MlflowClient()
     assert run.info.status == "FINISHED"
@@ -191,13 +192,13 @@ def test_the_run_has_curves_over_epsilon(sweeping: Compose) -> None:
 
 
 @pytest.mark.usefixtures("sketched", "unprobed")
-@QUIET
-def test_no_metric_of_any_run_has_two_values_at_a_step(composed: Compose, sweeping: Compose, store: Path) -> None:
+@IGNORE_LIGHTNING_WARNINGS
+def test_no_metric_of_any_run_has_two_values_at_a_step(composed: Compose, configured: Compose, store: Path) -> None:
     train(composed("train", f"store={store}", "folder=trained", *TINY_TRAINING))
     some = [override for override in only("fgsm", "pgd_l2") if override != "~ensemble.attacks.fmn"]
     both = [*some, "ensemble.attacks.fmn.steps=3", "ensemble.norms=[linf,l2]"]
     for again in ([], ["seed=1"], []):
-        sweep(sweeping("checkpoint=trained/checkpoint.pt", *both, *again))
+        sweep(configured("checkpoint=trained/checkpoint.pt", *both, *again))
     of_detector, *sweeps = runs()
     assert {run.data.tags["mlflow.parentRunId"] for run in sweeps} == {of_detector.info.run_id}
     assert len(sweeps) == 3
@@ -218,18 +219,18 @@ class PowerError(Exception):
 
 
 @pytest.fixture
-def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the batches that were worked out, as they are; the third fails the first time."""
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the batches that were worked out so far; the third fails the first time."""
     healthy, names = Journal.get, []
 
     def get(journal: Journal, name: str, work: Callable[[], Outcome]) -> Outcome:
-        def noted() -> Outcome:
+        def record() -> Outcome:
             names.append(name)
             if len(names) == 3:
                 raise PowerError
             return work()
 
-        return healthy(journal, name, noted)
+        return healthy(journal, name, record)
 
     monkeypatch.setattr(Journal, "get", get)
     return names
@@ -237,49 +238,51 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.usefixtures("unprobed")
 def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(
-    sweeping: Compose, worked: list[str], monkeypatch: pytest.MonkeyPatch
+    configured: Compose, batches: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*given: Any) -> None:
         raise PowerError
 
     settings = [setting.replace("gallery.attack=fgsm", "gallery.attack=pgd") for setting in only("fgsm", "pgd")]
     with pytest.raises(PowerError):
-        sweep(sweeping(*settings))
+        sweep(configured(*settings))
     with monkeypatch.context() as patched:
         patched.setattr("advforensics.sweep.write_samples", fail)  # after the last batch
         with pytest.raises(PowerError):
-            sweep(sweeping(*settings))
+            sweep(configured(*settings))
     assert not Path("one/sweep/samples.parquet").exists()
-    sweep(sweeping(*settings))
+    sweep(configured(*settings))
     assert [run.info.status for run in runs()] == ["FINISHED"] * 2  # the detector's, and one that went on
-    first = worked.copy()
+    first = batches.copy()
     assert first[2] == first[3]
     assert len(set(first)) == len(first) - 1
     resumed, costs, picture = table(), spent(), Path("one/sweep/gallery.png").read_bytes()
-    sweep(sweeping(*settings))
-    assert worked[len(first) :] == [*first[:2], *first[3:]]
+    sweep(configured(*settings))
+    assert batches[len(first) :] == [*first[:2], *first[3:]]
     pd.testing.assert_frame_equal(resumed, table(), check_exact=True)
     pd.testing.assert_frame_equal(costs, spent())
     assert Path("one/sweep/gallery.png").read_bytes() == picture
 
 
 @pytest.mark.usefixtures("sketched", "unprobed")
-def test_other_settings_do_not_go_on_with_it(sweeping: Compose, worked: list[str]) -> None:
+def test_other_settings_start_anew(configured: Compose, batches: list[str]) -> None:
     with pytest.raises(PowerError):
-        sweep(sweeping("seed=1", *only("fgsm", "pgd")))
-    sweep(sweeping())
-    assert worked[3] == worked[0]
+        sweep(configured("seed=1", *only("fgsm", "pgd")))
+    sweep(configured())
+    assert batches[3] == batches[0]
     assert not list(Path("one/sweep").glob("unfinished*"))
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_table(sweeping: Compose, processes: ForkServerContext) -> None:
-    sweep(sweeping())
+def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(
+    configured: Compose, processes: ForkServerContext
+) -> None:
+    sweep(configured())
     undisturbed = table()
     shutil.rmtree("one/sweep")
     rng = random.Random(0)
     kills = 0
     while not Path("one/sweep/metrics.json").exists():
-        running = processes.Process(target=sweep, args=(sweeping(),))
+        running = processes.Process(target=sweep, args=(configured(),))
         running.start()
         begun = time.monotonic()
         while running.is_alive() and not list(Path("one").glob("sweep/unfinished/*/*.pt")) and kills < 3:
@@ -294,28 +297,28 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(sweeping: Compose, pro
     pd.testing.assert_frame_equal(undisturbed, table(), check_exact=True)
 
 
-def test_few_images_are_spread_over_photographs_and_classes(sweeping: Compose, store: Path) -> None:
+def test_few_images_are_spread_over_photographs_and_classes(configured: Compose, store: Path) -> None:
     opened, trained = PatchStore(store), load_checkpoint("one/checkpoint.pt")
     manifest = opened.manifest("test")
-    kinds = manifest.groupby(["group", "label"]).ngroups
-    chosen = select_images(opened, trained, "test", kinds)
-    assert len(set(zip(chosen.groups, chosen.labels.tolist(), strict=True))) == kinds == len(chosen.images)
+    cells = manifest.groupby(["group", "label"]).ngroups
+    evaluated = select_images(opened, trained, "test", cells)
+    assert len(set(zip(evaluated.groups, evaluated.labels.tolist(), strict=True))) == cells == len(evaluated.images)
     assert set(select_images(opened, trained, "val", None).sample_ids) == set(opened.manifest("val")["patch_id"])
-    assert select_images(opened, trained, "test", kinds - 1).sample_ids == chosen.sample_ids[:-1]
+    assert select_images(opened, trained, "test", cells - 1).sample_ids == evaluated.sample_ids[:-1]
     assert len(select_images(opened, trained, "test", None).images) == len(manifest)
-    by_id = manifest.set_index("patch_id").loc[list(chosen.sample_ids)]
-    assert by_id["label"].tolist() == chosen.labels.tolist()
+    by_id = manifest.set_index("patch_id").loc[list(evaluated.sample_ids)]
+    assert by_id["label"].tolist() == evaluated.labels.tolist()
 
 
 @pytest.mark.parametrize(
     ("classes", "shape"), [(("pristine", "larger", "blur"), (1, 32, 32)), (toy_task().classes, (3, 32, 32))]
 )
 def test_another_store_than_the_detectors_is_refused(
-    sweeping: Compose, composed: Compose, classes: tuple[str, ...], shape: tuple[int, ...]
+    configured: Compose, composed: Compose, classes: tuple[str, ...], shape: tuple[int, ...]
 ) -> None:
     path = checkpoint(composed, "foreign", classes, shape)
     with pytest.raises(ValueError, match="give the store it was trained on"):
-        sweep(sweeping(f"checkpoint={path}"))
+        sweep(configured(f"checkpoint={path}"))
 
 
 def test_a_detector_must_be_given(composed: Compose, store: Path) -> None:
@@ -323,20 +326,22 @@ def test_a_detector_must_be_given(composed: Compose, store: Path) -> None:
         sweep(composed("sweep", f"store={store}", "folder=out"))
 
 
-def test_a_sweep_without_attacks_is_refused(sweeping: Compose) -> None:
+def test_a_sweep_without_attacks_is_refused(configured: Compose) -> None:
     with pytest.raises(ValueError, match="needs attacks"):
-        sweep(sweeping(*only()))
+        sweep(configured(*only()))
 
 
-def test_two_attacks_of_one_name_are_refused(sweeping: Compose) -> None:
+def test_two_attacks_of_one_name_are_refused(configured: Compose) -> None:
     with pytest.raises(ValueError, match="a name of its own"):
-        sweep(sweeping(*only("fgsm"), "+attack@ensemble.attacks.again=fgsm"))
+        sweep(configured(*only("fgsm"), "+attack@ensemble.attacks.second=fgsm"))
 
 
 @pytest.mark.usefixtures("sketched")
-def test_a_black_box_is_swept_with_what_is_left(sweeping: Compose, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_black_box_is_swept_with_black_box_attacks_alone(
+    configured: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
     left = [override for override in only("fgsm") if override != "~ensemble.attacks.square"]
     box = ["target=callable", "target.function._target_=toys.brightness", "folder=out"]
-    sweep(sweeping(*left, "ensemble.attacks.square.build.n_queries=5", *box))
+    sweep(configured(*left, "ensemble.attacks.square.build.n_queries=5", *box))
     assert set(table("out")["attack"]) == {"square", "8bit"}
     assert "fgsm are left out" in caplog.text

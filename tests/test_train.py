@@ -1,4 +1,4 @@
-"""``train(cfg)``: the same seed gives the same bits, what was interrupted goes on, and everything is on record."""
+"""``train(cfg)``: the same seed gives the same bits, an interrupted training resumes, and MLflow records the run."""
 
 import json
 import signal
@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from configs import DEFENSES, IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose
 from omegaconf import DictConfig
 from test_configs import EXPERIMENTS, MISSING
 from torch import Tensor
-from toys import DEFENSES, QUIET, TINY_TRAINING, Compose
 
-from advforensics.cli import OBJECTIVES
+from advforensics.cli.main import OBJECTIVES
 from advforensics.defenses.baseline import Baseline
 from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.store.reading import PatchStore
@@ -25,24 +25,24 @@ from advforensics.training.seeding import EpochSeed
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 
-pytestmark = QUIET
+pytestmark = IGNORE_LIGHTNING_WARNINGS
 FILES = {"checkpoint.pt", "metrics.json", "training.csv"}
-RESUMED = ["baseline", "noise_fgsm", "free", "input_noise"]  # end, interrupted or not, with the same bits
+RESUMED = ["baseline", "noise_fgsm", "free", "input_noise"]  # defences whose resumed trainings are compared
 
 
 @pytest.fixture
 def training(composed: Compose, store: Path) -> Compose:
-    """Return a function from a folder and overrides to the config of a tiny training."""
+    """Return a function that composes the config of a tiny training from a folder and overrides."""
 
-    def of(folder: str, *overrides: str) -> DictConfig:
+    def compose(folder: str, *overrides: str) -> DictConfig:
         return composed("train", f"store={store}", f"folder={folder}", *TINY_TRAINING, *overrides)
 
-    return of
+    return compose
 
 
 @pytest.fixture
 def unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Record no model, which takes a third of a tiny training's time."""
+    """Record no model: that takes a third of a tiny training's time."""
     monkeypatch.setattr(Run, "model", lambda *given: None)
 
 
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_bits(defense: str, training: Compose) -> N
 
 
 @pytest.mark.usefixtures("unlogged")
-def test_defenses_and_seeds_make_different_detectors(training: Compose) -> None:
+def test_another_defence_or_seed_gives_another_detector(training: Compose) -> None:
     strong = "defense.module.weight=0.9"
     few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=2")
     for folder, *overrides in [
@@ -83,21 +83,21 @@ def test_defenses_and_seeds_make_different_detectors(training: Compose) -> None:
         ("fused", "defense=adversarial_fusion", strong),
     ]:
         train(training(folder, *few, *overrides))
-    found = [weights(folder) for folder in ("plain", "other", "penalised", "fused")]
-    assert not any(same(one, other) for index, one in enumerate(found) for other in found[:index])
+    trained = [weights(folder) for folder in ("plain", "other", "penalised", "fused")]
+    assert not any(same(one, other) for index, one in enumerate(trained) for other in trained[:index])
 
 
-def test_a_training_leaves_its_files_and_its_record(training: Compose, store: Path) -> None:
+def test_a_training_writes_its_files_and_records_its_run(training: Compose, store: Path) -> None:
     metrics = train(training("one", "selection.robust_validation=null"))
     assert {path.name for path in Path("one").iterdir()} == FILES
     assert json.loads(Path("one/metrics.json").read_text()) == metrics
-    course = pd.read_csv("one/training.csv")
-    assert course["epoch"].tolist() == [1, 2]
-    assert course[["train_loss", "val_loss", "val_accuracy"]].notna().all(axis=None)
-    opened = PatchStore(store)
-    batches = opened.metadata["patches"]["train"] // 8
+    log = pd.read_csv("one/training.csv")
+    assert log["epoch"].tolist() == [1, 2]
+    assert log[["train_loss", "val_loss", "val_accuracy"]].notna().all(axis=None)
+    number = PatchStore(store).metadata["patches"]
+    batches = number["train"] // 8
     assert metrics["train_backward_images"] == 2 * batches * 8
-    assert metrics["train_forward_images"] == 2 * (batches * 8 + opened.metadata["patches"]["val"])
+    assert metrics["train_forward_images"] == 2 * (batches * 8 + number["val"])
     (run,) = runs()
     assert (run.info.status, run.info.run_name) == ("FINISHED", "baseline-1")
     assert run.data.tags["checkpoint_sha256"] == load_checkpoint("one/checkpoint.pt").sha256
@@ -106,26 +106,26 @@ def test_a_training_leaves_its_files_and_its_record(training: Compose, store: Pa
     assert f"{metrics['test_accuracy']:.1%}" in run.data.tags["mlflow.note.content"]
     assert run.data.metrics["test_accuracy"] == metrics["test_accuracy"]
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_accuracy")
-    assert [point.value for point in history] == pytest.approx(course["val_accuracy"].tolist())
-    kept = course.loc[course["epoch"] == metrics["epoch"], "val_accuracy"].item()
+    assert [point.value for point in history] == pytest.approx(log["val_accuracy"].tolist())
+    kept = log.loc[log["epoch"] == metrics["epoch"], "val_accuracy"].item()
     assert run.data.metrics["accuracy/validation/clean"] == pytest.approx(kept)
     loaded = mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
     assert same(loaded.state_dict(), weights("one"))
 
 
 class PowerError(Exception):
-    """What stands for a power failure."""
+    """A simulated power failure."""
 
 
 @pytest.fixture
 def failing() -> Iterator[pytest.MonkeyPatch]:
-    """Let training fail in its second epoch until this is undone."""
-    healthy = Baseline.training_step
+    """Make training fail in its second epoch until the patch is undone."""
+    training_step = Baseline.training_step
 
     def fail(module: Baseline, batch: Any, index: int) -> Tensor:
         if module.current_epoch == 1 and index == 1:
             raise PowerError("in the middle of the second epoch")
-        return healthy(module, batch, index)
+        return training_step(module, batch, index)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Baseline, "training_step", fail)
@@ -134,7 +134,7 @@ def failing() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize("defense", RESUMED)
-def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
+def test_an_interrupted_training_is_recorded_as_failed_and_resumes_to_the_same_bits(
     defense: str, training: Compose, failing: pytest.MonkeyPatch
 ) -> None:
     config = training("one", f"defense={defense}")
@@ -145,38 +145,38 @@ def test_an_interrupted_training_fails_on_record_and_ends_where_it_would_have(
     assert "second epoch" in runs()[-1].data.tags["error"]
     assert not Path("one/checkpoint.pt").exists()
     metrics = train(config)
-    course = pd.read_csv("one/training.csv")
-    assert course["epoch"].tolist() == [1, 2]
-    whole = train(training("two", f"defense={defense}"))
+    log = pd.read_csv("one/training.csv")
+    assert log["epoch"].tolist() == [1, 2]
+    uninterrupted = train(training("two", f"defense={defense}"))
     assert same(weights("one"), weights("two"))
     timed = ["seconds", "waiting"]
-    pd.testing.assert_frame_equal(course.drop(columns=timed), pd.read_csv("two/training.csv").drop(columns=timed))
-    assert metrics["train_backward_images"] == whole["train_backward_images"]
+    pd.testing.assert_frame_equal(log.drop(columns=timed), pd.read_csv("two/training.csv").drop(columns=timed))
+    assert metrics["train_backward_images"] == uninterrupted["train_backward_images"]
     assert {path.name for path in Path("one").iterdir()} == FILES
     assert [run.info.status for run in runs()] == ["FAILED", "FINISHED", "FINISHED"]
 
 
 @pytest.mark.usefixtures("unlogged")
-def test_a_run_alone_answers_to_sigterm(training: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = []
+def test_only_the_run_handles_sigterm(training: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = []
     monkeypatch.setattr(
-        EpochSeed, "on_train_epoch_start", lambda *given: answers.append(signal.getsignal(signal.SIGTERM))
+        EpochSeed, "on_train_epoch_start", lambda *given: handlers.append(signal.getsignal(signal.SIGTERM))
     )
     train(training("one"))
-    assert answers == [exit_by, exit_by]
+    assert handlers == [exit_by, exit_by]
 
 
 @pytest.mark.usefixtures("unlogged")
-def test_weights_are_averaged_unless_that_is_left_out(training: Compose) -> None:
+def test_weights_are_averaged_unless_averaging_is_left_out(training: Compose) -> None:
     train(training("one"))
     train(training("two", "~averaging"))
     losses = [pd.read_csv(f"{folder}/training.csv")["train_loss"].tolist() for folder in ("one", "two")]
-    assert losses[0] == losses[1]  # it changes nothing in the steps
+    assert losses[0] == losses[1]  # averaging does not change the steps
     assert not same(weights("one"), weights("two"))
 
 
 @pytest.mark.usefixtures("unlogged")
-def test_an_interrupted_training_with_another_config_is_not_gone_on_with(
+def test_an_interrupted_training_with_another_config_is_not_resumed(
     training: Compose, failing: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PowerError):
@@ -188,7 +188,7 @@ def test_an_interrupted_training_with_another_config_is_not_gone_on_with(
     assert pd.read_csv("one/training.csv")["epoch"].tolist() == [1, 2]
 
 
-def test_without_a_store_no_run_is_made(training: Compose) -> None:
+def test_a_missing_store_is_an_error(training: Compose) -> None:
     with pytest.raises(FileNotFoundError, match="advforensics prepare"):
         train(training("one", "store=nowhere"))
     assert not Path("one/checkpoint.pt").exists()
@@ -196,7 +196,6 @@ def test_without_a_store_no_run_is_made(training: Compose) -> None:
 
 @pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
-def test_every_experiment_that_tunes_trains_for_a_batch_and_tells_its_objectives(name: str, training: Compose) -> None:
+def test_every_tuning_experiment_trains_and_returns_its_objectives(name: str, training: Compose) -> None:
     few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1")
-    # What a sweeper chooses by, told for either goal.
     assert set(OBJECTIVES) <= train(training("one", f"experiment={name}", *few)).keys()

@@ -1,4 +1,4 @@
-"""``transfer(cfg)``: every detector attacked, the pictures judged by all, gone on with after an interruption."""
+"""``transfer(cfg)``: every detector attacked, and the pictures tried on all; an interrupted run goes on."""
 
 from itertools import product
 from pathlib import Path
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from configs import TINY_DETECTOR, Compose
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from toys import TINY_DETECTOR, Compose, toy_task
+from toys import toy_task
 
 from advforensics.alarms import alarm as alarms
 from advforensics.attacks.gateway import TorchAttack
@@ -28,7 +29,7 @@ NAMES = ["constrained-baseline-1", "constrained-baseline-2"]
 
 
 @pytest.fixture
-def trying(composed: Compose, store: Path) -> Compose:
+def configured(composed: Compose, store: Path) -> Compose:
     """Return a function from overrides to the config of a small transfer between two untrained detectors."""
     classes = toy_task().classes
     for seed in (1, 2):
@@ -50,8 +51,8 @@ def trying(composed: Compose, store: Path) -> Compose:
     return of
 
 
-def test_every_pair_is_tried_and_all_is_written(trying: Compose, store: Path) -> None:
-    table = transfer(trying())
+def test_every_pair_is_tried_and_all_files_are_written(configured: Compose, store: Path) -> None:
+    table = transfer(configured())
     rows = pd.read_parquet("out/transfer.parquet")
     assert len(rows) == 9 * 3 * 2 * 3 * 2  # images, surrogates and the control, targets, radii with 0, domains
     cells = set(table[["surrogate", "target", "eps_levels", "domain"]].itertuples(index=False, name=None))
@@ -73,22 +74,24 @@ def test_every_pair_is_tried_and_all_is_written(trying: Compose, store: Path) ->
     }
 
 
-def test_every_surrogate_radius_and_batch_draws_for_itself(trying: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_surrogate_radius_and_batch_has_draws_of_its_own(
+    configured: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[float] = []
 
-    def noted(attack: Any, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    def record(attack: Any, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
         drawn.append(torch.rand(()).item())
         return images + eps / 9
 
     for kind in (TorchAttack, RandomSigns):
-        monkeypatch.setattr(kind, "__call__", noted)
-    transfer(trying("batch_size=5"))
+        monkeypatch.setattr(kind, "__call__", record)
+    transfer(configured("batch_size=5"))
     assert len(set(drawn)) == len(drawn) == 3 * 2 * 2  # two detectors and the control, radii, batches
 
 
 @pytest.mark.usefixtures("sketched")
-def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:
-    transfer(trying())
+def test_pictures_are_those_of_the_surrogate(configured: Compose) -> None:
+    transfer(configured())
     rows = pd.read_parquet("out/transfer.parquet")
     made = rows[(rows["eps_levels"] == 4) & (rows["domain"] == "float")]
     own = made[made["surrogate"] == made["target"]]
@@ -102,8 +105,8 @@ def test_pictures_are_those_of_the_surrogate(trying: Compose) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
-def test_the_run_has_curves_and_tables(trying: Compose) -> None:
-    table = transfer(trying())
+def test_the_run_has_curves_and_tables(configured: Compose) -> None:
+    table = transfer(configured())
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
     assert (run.info.status, run.info.run_name) == ("FINISHED", "transfer-manipulation")
@@ -117,9 +120,9 @@ def test_the_run_has_curves_and_tables(trying: Compose) -> None:
 
 @pytest.mark.usefixtures("sketched")
 def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
-    trying: Compose, monkeypatch: pytest.MonkeyPatch
+    configured: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = transfer(trying("folder=whole"))
+    whole = transfer(configured("folder=whole"))
     calls, healthy, failing = [], TorchAttack.__call__, True
 
     def attack(self: TorchAttack, detector: torch.nn.Module, *given: Any) -> torch.Tensor:
@@ -130,11 +133,11 @@ def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
 
     monkeypatch.setattr(TorchAttack, "__call__", attack)
     with pytest.raises(KeyError):
-        transfer(trying())
+        transfer(configured())
     assert not Path("out/transfer.parquet").exists()
     calls.clear()
     failing = False
-    pd.testing.assert_frame_equal(transfer(trying()), whole)
+    pd.testing.assert_frame_equal(transfer(configured()), whole)
     client = mlflow.MlflowClient()
     found = client.search_runs([client.get_experiment_by_name("advforensics").experiment_id])
     assert [run.info.status for run in found] == ["FINISHED"] * 2  # the whole one, and one that went on
@@ -145,12 +148,12 @@ def test_an_interrupted_transfer_goes_on_with_the_surrogate_it_was_at(
     ("override", "message"),
     [
         ("checkpoints=[runs/1/checkpoint.pt]", "two detectors or more"),
-        ("checkpoints=[runs/1/checkpoint.pt,runs/1/checkpoint.pt]", "a second constrained-baseline-1"),
+        ("checkpoints=[runs/1/checkpoint.pt,runs/1/checkpoint.pt]", "a second detector named constrained-baseline-1"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(trying: Compose, override: str, message: str) -> None:
+def test_detectors_that_cannot_be_compared_are_refused(configured: Compose, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        transfer(trying(override))
+        transfer(configured(override))
 
 
 def test_random_signs_fill_the_ball() -> None:

@@ -26,7 +26,7 @@ from advforensics.evaluation.settings import SweepSettings
 from advforensics.store.reading import PatchDataset, PatchStore
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parents[1] / "tests" / "robustness"))  # the detectors are those of the tests
+sys.path.append(str(HERE.parents[1] / "tests" / "alarms"))  # the detectors are those of the tests
 from broken import BROKEN, HONEST, Make, pictures  # noqa: E402
 
 IMAGES = 128

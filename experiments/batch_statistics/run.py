@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
-from advforensics.defenses.shared_pass import statistics_kept
+from advforensics.defenses.shared_pass import PassAsNetwork, statistics_kept
 from experiments.trainings import compare
 
 FUSION = "defense=adversarial_fusion"
@@ -18,9 +18,10 @@ class CleanStatistics(AdversarialFusion):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the fused loss, the sum of the clean and the adversarial one."""
-        clean, gradients = self.clean_pass(images, labels)
-        examples = (images + self.eps * gradients.sign()).clamp(0, 1)
-        self.last_examples = examples, labels
+        logits: list[Tensor] = []
+        with self.detector.register_forward_hook(lambda module, inputs, answer: logits.append(answer.detach())):
+            clean, gradients = self.clean_pass(images, labels)
+        examples = self.adversarial_examples(images, labels, PassAsNetwork(images, labels, logits[0], gradients))
         with statistics_kept(self.detector):
             adversarial = F.cross_entropy(self.detector(examples), labels)
         return (1 - self.weight) * clean + self.weight * adversarial

@@ -45,7 +45,6 @@ class Labels(Task):
 
     name = "labels"
     null_first = True
-    least_scenes = 0
     classes = tuple(f"class {label}" for label in range(CLASSES))
 
     def classes_of(self, answers: Set[str]) -> tuple[str, ...]:

@@ -23,12 +23,12 @@ from omegaconf import DictConfig
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from advforensics.attacks.threat_model import LEVEL
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector
 from advforensics.store.datamodule import PatchData
 from advforensics.store.reading import PatchDataset
 from advforensics.train import train
-from advforensics.training.robust_validation import survival
+from advforensics.training.robust_validation import robust_areas
 
 HERE = Path(__file__).parent
 EPS_LEVELS = 0.75
@@ -69,13 +69,13 @@ def by_hand(cfg: DictConfig) -> pd.DataFrame:
             schedule.step()
             average.update_parameters(detector)
         average.eval()
-        survived = survival(average.module, *judges, instantiate(robust.attack), robust.eps_levels * LEVEL)
+        areas = robust_areas(average.module, *judges, instantiate(robust.attack), robust.eps_levels * LEVEL)
         average.train()
         rows.append(
             {
                 "epoch": epoch + 1,
                 "seconds": time.perf_counter() - start,
-                "val_robust_accuracy": float((survived == 1).float().mean()),
+                "val_robust_accuracy": float((areas == 1).float().mean()),
             }
         )
     return pd.DataFrame(rows)

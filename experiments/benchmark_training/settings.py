@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advforensics.attacks.threat_model import LEVEL
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector
 from advforensics.store.reading import Batch, PatchDataset, PatchStore
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from tqdm import tqdm
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.sources.base import Picture, Source
 
 Plane = NDArray[np.float32]

@@ -23,7 +23,7 @@ from advforensics.attacks.minimum_norm import MinimumNorm
 from advforensics.attacks.steps import FixedStep
 from advforensics.attacks.threat_model import Norm, size
 from advforensics.certificates.certified_radii import certify_linear, certify_smoothing
-from advforensics.certificates.layers import unroll
+from advforensics.certificates.layers import layer_sequence
 from advforensics.certificates.smoothing import ABSTAINS, Smoothed
 from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.evaluation.images import select_images
@@ -43,7 +43,7 @@ def main(folder: Path, checkpoint: Path, store: Path, images: int = 512) -> None
     folder.mkdir(parents=True, exist_ok=True)
     targets = select_images(PatchStore(store), trained, "test", images)
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame({"sample_id": []})
-    network, smoothed = unroll(trained.detector), Smoothed(trained.detector, sigma_levels=0.5)
+    network, smoothed = layer_sequence(trained.detector), Smoothed(trained.detector, sigma_levels=0.5)
     for first in tqdm(range(0, len(targets.labels), BATCH), desc=name, mininterval=30):
         batch = slice(first, first + BATCH)
         pictures, labels = targets.images[batch], targets.labels[batch]
@@ -86,9 +86,9 @@ def attack_detector(detector: nn.Module, images: Tensor, labels: Tensor, radii: 
         return images[chosen] + share[chosen] * (candidates - images[chosen])
 
     attacks = [
-        Ascent("apgd_ce", norm, cross_entropy, 40, thorough=True),
-        Ascent("apgd_t", norm, dlr, 20, targets=3, thorough=True),
-        Ascent("pgd", norm, cross_entropy, 20, step_rule=FixedStep, thorough=True),
+        Ascent("apgd_ce", norm, cross_entropy, 40, patient=True),
+        Ascent("apgd_t", norm, dlr, 20, n_target_classes=3, patient=True),
+        Ascent("pgd", norm, cross_entropy, 20, step_rule=FixedStep, patient=True),
     ]
     everyone = torch.arange(len(images))
     for attack in attacks:
@@ -111,7 +111,7 @@ def attack_vote(smoothed: Smoothed, images: Tensor, labels: Tensor, radii: Tenso
     The radius that an attack needs is not sought any closer: each answer costs a thousand votes.
     """
     fell, needed = [], []
-    attack = Ascent("apgd_ce", "l2", cross_entropy, 10, thorough=True)
+    attack = Ascent("apgd_ce", "l2", cross_entropy, 10, patient=True)
     for number, (image, label, radius) in enumerate(zip(images, labels, radii.flatten().tolist(), strict=True), first):
         least, inside = float("inf"), 0
         for share in (INSIDE, 4) if radius > 0 else ():

@@ -1,6 +1,6 @@
 """Do attacks survive being saved? ``python experiments/files/run.py CHECKPOINT STORE FOLDER`` writes results.csv here.
 
-The loop is plain projected gradient descent on the lead of the true class, or of the best class over a wanted one,
+The loop is plain projected gradient descent on the margin, or on that of a target class,
 with momentum where it says so: what is compared is the delivery, not the attack.
 """
 
@@ -41,13 +41,13 @@ def climb(
     steps: int = 20,
     momentum: float = 0.0,
     stop: bool = False,
-    wanted: int | None = None,
+    target_class: int | None = None,
 ) -> Tensor:
     """Return candidates after so many steps of a quarter of the radius, each image stopped at the border if wished."""
     found = []
     with attackable(detector):
         for batch, truth in zip(images.split(BATCH), labels.split(BATCH), strict=True):
-            goal = None if wanted is None else torch.full_like(truth, wanted)
+            goal = None if target_class is None else torch.full_like(truth, target_class)
             pictures, speed = batch.clone(), torch.zeros_like(batch)
             climbing = torch.ones(len(batch), 1, 1, 1, dtype=torch.bool)
             for step in range(steps):
@@ -149,8 +149,8 @@ class Experiment:
         forged = self.labels != 0
         ways = {
             "no attack": self.images,
-            "all steps, rounded": climbed(Float(), wanted=0),
-            "sees JPEG at any quality": climbed(domain, momentum=0.75, wanted=0),
+            "all steps, rounded": climbed(Float(), target_class=0),
+            "sees JPEG at any quality": climbed(domain, momentum=0.75, target_class=0),
         }
         for way, candidates in ways.items():
             fooled = said(self.detector, self.final(domain, "linf", eps, candidates)) == 0

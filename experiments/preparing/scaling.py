@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.sources.base import Picture
 
 FEW, MANY, REPEATS = 60, 600, 2

@@ -29,7 +29,7 @@ ask() { # question
       prepare "$1" experiment="$1"
       judge "$1" 8 256 60 ;;
     generated)
-      prepare generated experiment=generated source.folder="$cifake" 'source.layout.answers={fake: generated}' \
+      prepare generated experiment=generated source.folder="$cifake" 'source.layout.classes={fake: generated}' \
         patches.size=32 patches.per_photograph=1
       judge generated 40 256 0 batch_size=32 ;;
     real_cameras)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from advforensics.reporting.figures.tradeoff import tradeoff
+from advforensics.reporting.figures.tradeoff import draw_tradeoff
 from experiments.defenses.run import COMMON
 from experiments.trainings import train
 
@@ -66,7 +66,7 @@ def main() -> None:
     ends = table[table["epoch"] == table["epoch"].max()]
     points = ends.rename(columns={"val_accuracy": "clean", "val_robust_accuracy": "robust"})
     note = "Validation photographs: 4,224 patches clean, 256 attacked with APGD-5; a detector per strength, last epoch."
-    tradeoff(points, 0.5, note).savefig(HERE / "front.png", dpi=160)
+    draw_tradeoff(points, 0.5, note).savefig(HERE / "front.png", dpi=160)
 
 
 if __name__ == "__main__":

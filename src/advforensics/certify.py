@@ -1,4 +1,4 @@
-"""Prove for single pictures how far a detector can be trusted: the entry point."""
+"""The command `certify`: radii within which no attack can succeed."""
 
 import logging
 import shutil
@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from advforensics.certificates.certified_radii import Row, certify_linear, certify_smoothing
-from advforensics.certificates.layers import unroll
+from advforensics.certificates.layers import layer_sequence
 from advforensics.evaluation.images import select_images
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.journal import Journal
@@ -27,8 +27,8 @@ COLUMNS = ["sample_id", "group", "label", "norm", "method", "radius_levels", "co
 def certify(cfg: DictConfig) -> pd.DataFrame:
     """Write the certificates that ``conf/certify.yaml`` describes as ``certificate.csv`` into ``cfg.folder``.
 
-    By default that is ``certificate/`` beside the checkpoint, and the pictures are the sweep's. What each batch gave is
-    kept there until the end; a run that was killed goes on with the batch it was at, and ends with the same table.
+    By default that is ``certificate/`` beside the checkpoint, and the pictures are a sweep's. The outcome of each batch
+    is kept there until the end: a run that was killed goes on with the batch it was at.
 
     Args:
         cfg: The composed config.
@@ -37,41 +37,38 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
         One row for each picture, norm and method, with the certified radius in levels, 0 if nothing is proved.
 
     Raises:
-        ValueError: If no certificate is asked for, or the detector and the store do not belong together.
-        TypeError: If linear bounds are asked for of a detector with layers that they have no rule for.
+        ValueError: If no certificate is asked for, or the store is not the detector's.
+        TypeError: If linear bounds are asked for, and have no rule for a layer of the detector.
     """
     if not cfg.linear and not cfg.smoothing:
-        raise ValueError("certify: give norms for `linear`, or options for `smoothing`; both are empty")
+        raise ValueError("certify: `linear` and `smoothing` are empty; give norms for the one or options for the other")
     store = PatchStore(cfg.store)
     trained = load(cfg.target, store)
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"
-    chosen = select_images(store, trained, cfg.split, cfg.images)
-    network = unroll(trained.detector) if cfg.linear else None
+    evaluated = select_images(store, trained, cfg.split, cfg.images)
+    network = layer_sequence(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
     identity = {"detector": trained.sha256, "store": store.digest()}
     unfinished = unfinished_folder(folder / "uncertified", config=cfg, **identity)
     journal = Journal(unfinished)
     rows: list[dict[str, Any]] = []
-    for first in tqdm(range(0, len(chosen.labels), cfg.batch_size), desc="certify", unit="batch"):
+    for first in tqdm(range(0, len(evaluated.labels), cfg.batch_size), desc="certify", unit="batch"):
         batch = slice(first, first + cfg.batch_size)
-        images, labels = chosen.images[batch], chosen.labels[batch]
+        images, labels = evaluated.images[batch], evaluated.labels[batch]
 
         def work(first: int = first, images: Tensor = images, labels: Tensor = labels) -> dict[str, list[list[Row]]]:
-            found: list[list[Row]] = [[] for _ in labels]
+            radii: list[list[Row]] = [[] for _ in labels]
             if network is not None:
-                found = certify_linear(trained.detector, network, images, labels, list(cfg.linear))
+                radii = certify_linear(trained.detector, network, images, labels, list(cfg.linear))
             if smoothed is not None:
                 votes = certify_smoothing(smoothed, images, labels, first)
-                found = [one + other for one, other in zip(found, votes, strict=True)]
-            return {"rows": found}
+                radii = [linear + vote for linear, vote in zip(radii, votes, strict=True)]
+            return {"rows": radii}
 
-        for number, found in enumerate(journal.get(f"{first:06}", work)["rows"], first):
-            who = {
-                "sample_id": chosen.sample_ids[number],
-                "group": chosen.groups[number],
-                "label": int(chosen.labels[number]),
-            }
-            rows += [who | row for row in found]
+        for number, radii in enumerate(journal.get(f"{first:06}", work)["rows"], first):
+            sample_id, group = evaluated.sample_ids[number], evaluated.groups[number]
+            image = {"sample_id": sample_id, "group": group, "label": int(evaluated.labels[number])}
+            rows += [image | row for row in radii]
     table = pd.DataFrame(rows, columns=COLUMNS)
     path = folder / "certificate.csv"
     with atomic(path) as unfinished_table:

@@ -1,4 +1,4 @@
-"""Pictures to labelled patches: the entry point."""
+"""The command `prepare`: pictures to labelled patches."""
 
 import logging
 from pathlib import Path
@@ -9,13 +9,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.patches import contact_sheet, mean_spectra
+from advforensics.reporting.figures.patches import draw_contact_sheet, draw_mean_spectra
 from advforensics.store.building import build
 from advforensics.store.reading import PatchDataset, PatchStore
 from advforensics.store.splitting import SPLITS
 
 log = logging.getLogger(__name__)
-SHOWN, MEASURED = 8, 500  # patches of a class
+SHEET_PATCHES, SPECTRUM_PATCHES = 8, 500  # per class
 
 
 def prepare(cfg: DictConfig) -> dict[str, Any]:
@@ -31,23 +31,23 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
     task = instantiate(cfg.task, _convert_="all")
     source = instantiate(cfg.source, _convert_="all")
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["source", "task", "patches"]), resolve=True)
-    facts = build(source, task, cutter, Path(cfg.store), settings, _draw)
-    counts = ", ".join(f"{split} {facts['patches'][split]} of {facts['photographs'][split]}" for split in SPLITS)
-    log.info("%s: patches of photographs: %s; %d files left out", cfg.store, counts, facts["rejected"])
+    facts = build(source, task, cutter, Path(cfg.store), settings, _draw_figures)
+    counts = "; ".join(f"{name}: {facts['patches'][name]} of {facts['photographs'][name]}" for name in SPLITS)
+    log.info("%s: patches of photographs: %s; %d files rejected", cfg.store, counts, facts["rejected"])
     return facts
 
 
-def _draw(folder: Path) -> None:
-    """Draw what the classes of a store look like into its folder."""
+def _draw_figures(folder: Path) -> None:
+    """Draw patches and mean spectra of the classes into the store's folder."""
     store = PatchStore(folder)
     dataset = PatchDataset(store, "train")
-    rows = dataset.manifest.iloc[dataset.balanced(None)].groupby("class").head(MEASURED)
-    # A shard at a time: pages of all of them, mapped at once, would count as memory.
+    rows = dataset.manifest.iloc[dataset.balanced(None)].groupby("class").head(SPECTRUM_PATCHES)
+    # One memory map at a time: the pages of all shards together would count as memory.
     rows["pixels"] = [
         np.load(folder / shard, mmap_mode="r")[index] / np.float32(255)
         for shard, index in zip(rows["shard"], rows["index"], strict=True)
     ]
     patches = {name: np.stack(rows["pixels"][rows["class"] == name].tolist()) for name in store.classes}
-    sheet = contact_sheet({name: of_class[:SHOWN] for name, of_class in patches.items()})
+    sheet = draw_contact_sheet({name: of_class[:SHEET_PATCHES] for name, of_class in patches.items()})
     save(sheet, folder / "figures", "classes")
-    save(mean_spectra(patches), folder / "figures", "spectra")
+    save(draw_mean_spectra(patches), folder / "figures", "spectra")

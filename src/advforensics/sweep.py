@@ -1,4 +1,4 @@
-"""Attack one trained detector over a range of radii: the entry point."""
+"""The command `sweep`: attack one trained detector over a range of radii."""
 
 import json
 import logging
@@ -29,8 +29,8 @@ from advforensics.persistence.provenance import sha256
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
 from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.gallery import gallery
-from advforensics.reporting.findings import descriptions, reported
+from advforensics.reporting.figures.gallery import draw_gallery
+from advforensics.reporting.findings import reported_curve, robustness_sentences
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.curves import curves
 from advforensics.statistics.sample_table import read_samples, write_samples
@@ -40,21 +40,20 @@ from advforensics.tracking.curves import headline, log_curves
 from advforensics.tracking.names import ensemble, told
 
 log = logging.getLogger(__name__)
-ADVERSARIAL = "adversarial"  # where, in its folder, a sweep's domains write files
+ADVERSARIAL = "adversarial"  # subfolder of a sweep, where domains write files
 TABLES = ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")
 
 
 def sweep(cfg: DictConfig) -> dict[str, float]:
     """Run the sweep that ``conf/sweep.yaml`` describes, and record it as a child of the detector's MLflow run.
 
-    With several ``patches_per_picture`` what is attacked, and judged, is a picture's verdict: the mean of its patches'
-    logits.
+    If ``patches_per_picture`` is more than 1, whole pictures are attacked, by the mean of their patches' logits.
 
     Writes ``samples.parquet``, ``costs.csv``, ``alarms.csv``, ``curves.csv``, ``metrics.json``, ``data/`` and a gallery
-    into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. The outcome of each batch is
-    kept there until the end: a sweep that was killed goes on with the batch it was at, and ends with the same table.
-    ``costs.csv`` counts every image that went through the detector: those of the attacks by radius, and at radius 0
-    those of the clean pictures (``clean``), of ``postprocessing`` and of probing (``alarms``).
+    into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. It keeps the outcome of each
+    batch there until the end: a sweep that was killed goes on with the batch it was at, and ends with the same table.
+    ``costs.csv`` counts every image that went through the detector: for attacks by radius, and at radius 0 for clean
+    pictures (``clean``), ``postprocessing`` and probes (``alarms``).
 
     Args:
         cfg: The composed config.
@@ -63,8 +62,8 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         Clean accuracy, robust accuracy by norm, domain and radius, and what the sweep cost.
 
     Raises:
-        ValueError: If the store's patches or classes are not the detector's, no attack is given, or two bear the
-            same name.
+        ValueError: If the store's patches or classes are not the detector's, no attack is given, or two attacks have
+            the same name.
     """
     kind = "sweep" if cfg.patches_per_picture == 1 else "pictures"
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / kind
@@ -117,17 +116,17 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
             run.figure(save(figure, folder, file))
         for file in TABLES:
             run.table(folder / file)
-    shutil.rmtree(unfinished)  # last of all: whoever is killed before goes on, and after there is nothing left to do
+    shutil.rmtree(unfinished)  # last of all: a sweep that is killed before this line goes on
     alarm.warn(verdict)
     log.info("%s", finding)
     return metrics
 
 
 def _evaluate(settings: SweepSettings, cfg: DictConfig, gradients: bool) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Return the rows of the sample table, and what they cost."""
+    """Return the rows of the sample table, and their costs."""
     results = list(run_ensemble(settings, cfg.ensemble, gradients))
     rows, costs = [result.rows for result in results], [result.costs for result in results]
-    torch.manual_seed(cfg.seed)  # what follows must not depend on where a sweep was killed
+    torch.manual_seed(cfg.seed)  # what follows must not depend on where the sweep was killed
     if cfg.ensemble.get("postprocessing"):
         postprocessing = instantiate(cfg.ensemble.postprocessing, batch_size=settings.batch_size)
         with counted(settings.detector) as cost:
@@ -137,7 +136,7 @@ def _evaluate(settings: SweepSettings, cfg: DictConfig, gradients: bool) -> tupl
 
 
 def _probed(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, batch_size: int) -> list[Alarm]:
-    """Return what the detector itself tells; of a black box, what its answers tell."""
+    """Return the alarms of the detector itself; without gradients, those of forward passes alone."""
     if not trained.gradients:
         return forward_alarms(trained.detector, images.images, len(trained.classes), batch_size)
     norm, seed = cfg.ensemble.norms[0], cfg.seed
@@ -148,12 +147,12 @@ def _gallery(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, b
     """Draw a few pictures before and after an attack."""
     attack, number, eps_levels = instantiate(cfg.gallery.attack), cfg.gallery.pictures, cfg.gallery.eps_levels
     examples = make_examples(trained, images, attack, number, eps_levels, batch_size)
-    arrays = {name: tensor.numpy() for name, tensor in vars(examples).items()}
-    return gallery(**arrays, class_names=trained.classes, eps_levels=eps_levels)
+    arrays = {name: tensor.numpy() for name, tensor in examples.items()}
+    return draw_gallery(**arrays, class_names=trained.classes, eps_levels=eps_levels)
 
 
 def _figures(samples: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """Yield, for each norm and domain, a name and the figure of what fell to which attack."""
+    """Yield a name and the figure of attack shares for each norm and domain."""
     shares, defense = attack_shares(samples), samples["defense"].iloc[0]
     for norm, domain in shares[["norm", "domain"]].drop_duplicates().itertuples(index=False):
         yield f"attacks-{norm}-{domain}", draw_attack_shares(shares, defense, norm, domain)
@@ -169,18 +168,18 @@ def _finding(table: pd.DataFrame, verdict: list[Alarm], null: str | None) -> str
     """Say what came out, at the largest radius up to 1 level."""
     radii, names = table["eps_levels"], [warning.name for warning in verdict if warning.fired]
     eps_levels = float(radii[radii <= max(1, radii.min())].max())
-    said = descriptions(table, reported(table), eps_levels, null, {table["defense"].iloc[0]: names})
+    said = robustness_sentences(table, reported_curve(table), eps_levels, null, {table["defense"].iloc[0]: names})
     return f"{' '.join(said)} Alarms: {alarm.fired(verdict)}."
 
 
 def _cost(cost: Cost, attack: str, norm: str, domain: str, eps_levels: float) -> pd.DataFrame:
-    """Return a row of costs for what is no part of a cascade."""
+    """Return a row of costs outside a cascade."""
     point = {"norm": norm, "domain": domain, "attack": attack, "eps_levels": float(eps_levels)}
     return pd.DataFrame([{**point, "attacked": 0, **vars(cost)}])
 
 
 def _describe_data(store: PatchStore, folder: Path) -> None:
-    """Put the leak audit and the figures of the store beside the results: a report need not have the store."""
+    """Copy the leak audit and the figures of the store beside the results: a report may run without the store."""
     folder.mkdir(exist_ok=True)
     for path in (store.folder / "audit.json", *(store.folder / "figures").glob("*.svg")):
         if path.is_file():  # older stores have neither
@@ -188,7 +187,7 @@ def _describe_data(store: PatchStore, folder: Path) -> None:
 
 
 def _metrics(table: pd.DataFrame, costs: pd.DataFrame) -> dict[str, float]:
-    """Return the headline numbers under names that sort: ``robust_accuracy/linf/float/0.5``."""
+    """Return the main numbers under names such as ``robust_accuracy/linf/float/0.5``."""
     robust = table[(table["attack"] == "worst") & (table["metric"] == "accuracy")]
     points = {
         f"robust_accuracy/{row['norm']}/{row['domain']}/{row['eps_levels']:g}": float(row["estimate"])

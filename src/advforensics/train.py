@@ -24,11 +24,10 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train the detector that ``conf/train.yaml`` describes, and record it as one MLflow run.
 
-    Writes ``checkpoint.pt``, ``training.csv`` and ``metrics.json`` into ``cfg.folder``. After each epoch the state of
-    the training is kept there too; a training that was killed goes on from it when it is started again.
+    Writes ``checkpoint.pt``, ``training.csv`` and ``metrics.json`` to ``cfg.folder``, and after each epoch the state of
+    the training. A training that was killed resumes from that state when it is started again.
 
-    Where several processes train together, the first one records and writes. The others do their share of the steps and
-    of the test, and return the scores alone.
+    In a distributed training only the first process records and writes. The others return the test scores alone.
 
     Args:
         cfg: The composed config.

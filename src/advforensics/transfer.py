@@ -1,4 +1,4 @@
-"""Pictures made on one detector, tried on another, for every pair: the entry point."""
+"""The command `transfer`: pictures made on one detector, tried on another, for every pair."""
 
 import logging
 import shutil
@@ -15,13 +15,13 @@ from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.random_signs import RandomSigns
 from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
 from advforensics.evaluation.images import select_images
-from advforensics.evaluation.transfer import judged, transferred
+from advforensics.evaluation.transfer import attack_surrogate, predictions
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.provenance import sha256
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.figures.transfer import transfer_matrix
-from advforensics.statistics.transfer import CONTROL, matrix
+from advforensics.reporting.figures.transfer import draw_transfer_matrix
+from advforensics.statistics.transfer import CONTROL, transfer_scores
 from advforensics.store.reading import PatchStore
 from advforensics.tracking.names import told
 
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 
 def transfer(cfg: DictConfig) -> pd.DataFrame:
-    """Try what ``conf/transfer.yaml`` describes: attack each detector, and judge the pictures by all of them.
+    """Attack each detector, and try the pictures on all of them, as ``conf/transfer.yaml`` describes.
 
     Writes ``transfer.parquet``, one row per surrogate, target, image, radius and domain, ``transfer.csv``, what
-    :func:`~advforensics.statistics.transfer.matrix` returns, ``alarms.csv`` and a figure for each radius into
-    ``cfg.folder``, and logs them as one MLflow run. The rows of each finished surrogate are kept until the end; a run
+    :func:`~advforensics.statistics.transfer.transfer_scores` returns, ``alarms.csv`` and a figure for each radius into
+    ``cfg.folder``, and logs them as one MLflow run. The rows of each finished surrogate are kept until the end: a run
     that was killed goes on with the surrogate it was at.
 
     Args:
@@ -43,15 +43,15 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
         What ``transfer.csv`` holds.
 
     Raises:
-        ValueError: If there are fewer than two detectors, two of one name, or one of another task or patch store.
+        ValueError: If there are fewer than two detectors, two of one name, or of different tasks or patch stores.
         FileNotFoundError: If a checkpoint or the store is missing.
     """
     folder = Path(cfg.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    detectors = _load(_paths(cfg.checkpoints))
+    detectors = _load(cfg.checkpoints)
     store = PatchStore(cfg.store)
     for trained in detectors.values():
-        images = select_images(store, trained, cfg.split, cfg.images)  # the same of each, or it raises
+        images = select_images(store, trained, cfg.split, cfg.images)  # the same for each, or an error
     task = next(iter(detectors.values())).provenance()["task"]
     attack: TorchAttack = instantiate(cfg.attack)
     attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
@@ -64,22 +64,22 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             f" {len(images.images)} pictures of the split `{cfg.split}` of `{cfg.store}`."
         )
         clean = {
-            name: judged(trained.detector, images.images, images, cfg.batch_size) for name, trained in detectors.items()
+            name: predictions(trained.detector, images.images, images, cfg.batch_size)
+            for name, trained in detectors.items()
         }
         parts = []
-        for number, (surrogate, made_by) in enumerate(attacks.items()):
+        options = cfg.eps_levels, cfg.batch_size, cfg.seed
+        for number, (surrogate, surrogate_attack) in enumerate(attacks.items()):
             path = unfinished / f"{number}.parquet"
             if not path.is_file():
-                rows = transferred(
-                    surrogate, made_by, detectors, images, clean, cfg.eps_levels, cfg.batch_size, cfg.seed
-                )
+                rows = attack_surrogate(surrogate, surrogate_attack, detectors, images, clean, *options)
                 with atomic(path) as part:
                     rows.assign(task=task).to_parquet(part, index=False)
                 log.info("%s: %d of %d surrogates", surrogate, number + 1, len(attacks))
             parts.append(pd.read_parquet(path))
         samples = pd.concat(parts, ignore_index=True)
         samples.to_parquet(folder / "transfer.parquet", index=False)
-        table = matrix(samples)
+        table = transfer_scores(samples)
         table.to_csv(folder / "transfer.csv", index=False)
         alarm = transfer_stronger(samples)
         alarms.write(folder / "alarms.csv", [alarm])
@@ -93,7 +93,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
         ]
         run.conclude(_finding(crossed), alarms.fired([alarm]))
         for eps_levels, pairs in robust.groupby("eps_levels"):
-            run.figure(save(transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
+            run.figure(save(draw_transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
     shutil.rmtree(unfinished)
     alarms.warn([alarm])
     return table
@@ -111,24 +111,20 @@ def _finding(crossed: pd.DataFrame) -> str:
     )
 
 
-def _paths(checkpoints: str | Sequence[str]) -> list[Path]:
-    if not isinstance(checkpoints, str):
-        return [Path(path) for path in checkpoints]
-    return sorted(Path(checkpoints).rglob("checkpoint.pt"))
-
-
-def _load(paths: Sequence[Path]) -> dict[str, TrainedDetector]:
-    """Return detectors by name, ``DETECTOR-DEFENSE-SEED``."""
+def _load(checkpoints: str | Sequence[str]) -> dict[str, TrainedDetector]:
+    """Return the detectors of a folder, or of a list of files, by name: ``DETECTOR-DEFENSE-SEED``."""
+    if isinstance(checkpoints, str):
+        checkpoints = [str(path) for path in sorted(Path(checkpoints).rglob("checkpoint.pt"))]
     detectors: dict[str, TrainedDetector] = {}
-    for path in paths:
+    for path in checkpoints:
         trained = load_checkpoint(path)
         facts = trained.provenance()
         name = f"{facts['detector']}-{facts['defense']}-{facts['seed']}"
         if name in detectors:
-            raise ValueError(f"checkpoints: {path} is a second {name}; leave one out")
+            raise ValueError(f"checkpoints: {path} is a second detector named {name}; leave one out")
         detectors[name] = trained
     if len(detectors) < 2:
-        raise ValueError(f"checkpoints: transfer takes two detectors or more, got {list(map(str, paths))}")
+        raise ValueError(f"checkpoints: give two detectors or more, got {list(checkpoints)}")
     if len(tasks := {trained.provenance()["task"] for trained in detectors.values()}) > 1:
-        raise ValueError(f"checkpoints: the detectors were trained for different tasks, {sorted(tasks)}")
+        raise ValueError(f"checkpoints: give detectors of one task, got {sorted(tasks)}")
     return detectors

@@ -1,4 +1,4 @@
-"""Detectors that look robust and are not, and honest ones, small enough to train in seconds."""
+"""Detectors that only look robust, and honest ones, small enough to train in seconds."""
 
 import io
 from collections.abc import Callable
@@ -54,23 +54,23 @@ def plain_step(detector: Detector, images: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(detector(images), labels)
 
 
-def _slopes(detector: Detector, images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(detector: Detector, images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
     """Return the loss, and its gradient with respect to the images."""
     images = images.clone().requires_grad_()
     loss = F.cross_entropy(detector(images), labels)
-    (slopes,) = torch.autograd.grad(loss, images, create_graph=create_graph)
-    return loss, slopes
+    (gradients,) = torch.autograd.grad(loss, images, create_graph=create_graph)
+    return loss, gradients
 
 
 def fused_step(detector: Detector, images: Tensor, labels: Tensor, eps_levels: float) -> Tensor:
-    _, slopes = _slopes(detector, images, labels, create_graph=False)
-    moved = (images + eps_levels * LEVEL * slopes.sign()).clamp(0, 1)
+    _, gradients = _loss_and_gradient(detector, images, labels, create_graph=False)
+    moved = (images + eps_levels * LEVEL * gradients.sign()).clamp(0, 1)
     return F.cross_entropy(detector(torch.cat([images, moved])), torch.cat([labels, labels]))
 
 
 def penalised_step(detector: Detector, images: Tensor, labels: Tensor, weight: float) -> Tensor:
-    loss, slopes = _slopes(detector, images, labels, create_graph=True)
-    penalised: Tensor = loss + weight * len(images) * slopes.flatten(1).norm(dim=1).mean()
+    loss, gradients = _loss_and_gradient(detector, images, labels, create_graph=True)
+    penalised: Tensor = loss + weight * len(images) * gradients.flatten(1).norm(dim=1).mean()
     return penalised
 
 
@@ -94,8 +94,8 @@ def trained(
         optimizer = torch.optim.Adam(detector.parameters(), 1e-2)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
         for number in range(steps):
-            chosen = torch.randint(len(images), (32,))
-            loss = (step if number >= warm_up else plain_step)(detector, images[chosen], labels[chosen])
+            drawn = torch.randint(len(images), (32,))
+            loss = (step if number >= warm_up else plain_step)(detector, images[drawn], labels[drawn])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -115,9 +115,9 @@ def overfitted(images: Tensor, labels: Tensor, seed: int, eps_levels: float = 16
             detector = Detector(1, int(labels.max()) + 1, CONSTRAINED, 32.0, trunk)
             optimizer = torch.optim.Adam(detector.parameters(), 1e-2)
             for number in range(400):
-                chosen = torch.randint(len(images), (32,))
+                drawn = torch.randint(len(images), (32,))
                 step = plain_step if number < 80 else partial(fused_step, eps_levels=eps_levels)
-                loss = step(detector, images[chosen], labels[chosen])
+                loss = step(detector, images[drawn], labels[drawn])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -128,8 +128,8 @@ def overfitted(images: Tensor, labels: Tensor, seed: int, eps_levels: float = 16
 
 def _spots_fgsm(detector: Detector, images: Tensor, labels: Tensor, eps_levels: float) -> bool:
     detector.eval()
-    _, slopes = _slopes(detector, images, labels, create_graph=False)
-    moved = (images + eps_levels * LEVEL * slopes.sign()).clamp(0, 1)
+    _, gradients = _loss_and_gradient(detector, images, labels, create_graph=False)
+    moved = (images + eps_levels * LEVEL * gradients.sign()).clamp(0, 1)
     if (detector(moved).argmax(dim=1) == labels).double().mean() > 0.9:
         return True
     detector.train()
@@ -177,7 +177,7 @@ def quantised(images: Tensor) -> Tensor:
     return (images * 32).round() / 32
 
 
-class Forgetful(nn.Module):
+class AlwaysTraining(nn.Module):
     """Batch normalisation that stays in training mode whatever it is told."""
 
     def __init__(self, detector: nn.Module) -> None:
@@ -185,7 +185,7 @@ class Forgetful(nn.Module):
         self.detector = detector
         self.train()
 
-    def train(self, mode: bool = True) -> "Forgetful":
+    def train(self, mode: bool = True) -> "AlwaysTraining":
         return super().train(True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class Forgetful(nn.Module):
         return logits
 
 
-class Learner(nn.Module):
+class RunningMean(nn.Module):
     """Keeps a running mean of the pictures it has seen, and subtracts it."""
 
     mean: Tensor
@@ -210,7 +210,7 @@ class Learner(nn.Module):
 
 
 class Constant(nn.Module):
-    """Says class 0 of three whatever it sees."""
+    """Class 0 of three for every picture."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -221,13 +221,13 @@ class Constant(nn.Module):
 
 
 class NeverReturns(nn.Module):
-    """Raises for whatever it is shown."""
+    """Raises an error for every picture."""
 
     def forward(self, images: Tensor) -> Tensor:
         raise FileNotFoundError("weights.bin is not there")
 
 
-def noisy(images: Tensor) -> Tensor:
+def add_noise(images: Tensor) -> Tensor:
     return images + 2 * LEVEL * torch.randn_like(images)
 
 
@@ -291,15 +291,15 @@ BROKEN = {
     "cold_logits": _after(lambda logits: 1e-9 * logits, "vanishing_gradients"),
     "softmax": _after(partial(F.softmax, dim=1), "probabilities"),
     "one_logit": _after(lambda logits: logits[:, :1] - logits[:, 1:2], "too_few_logits"),
-    "random": _before(noisy, "random_forward"),
+    "random": _before(add_noise, "random_forward"),
     "dropout": _after(lambda logits: F.dropout(logits, 0.3, training=True), "random_forward"),
     "detached": _before(Tensor.detach, "no_gradient"),
     "half_detached": _before(half_detached, "masked_gradients"),
     "constant": _wrapped(lambda detector: Constant(), "collapsed", "zero_gradients"),
     "nan": _after(lambda logits: logits / (logits - logits), "not_finite"),
     "infinite_slope": _after(rooted, "not_finite_gradients"),
-    "batchnorm_in_training": _wrapped(Forgetful, "training_mode"),
-    "running_mean": _wrapped(Learner, "state_in_forward"),
+    "batchnorm_in_training": _wrapped(AlwaysTraining, "training_mode"),
+    "running_mean": _wrapped(RunningMean, "state_in_forward"),
     "batch_statistics": _before(lambda images: (images - images.mean()) / images.std() * 0.2 + 0.5, "batch_dependence"),
     "median_filter": _before(partial(through_files, median), "no_gradient"),
     "median_filter_straight_through": _before(partial(straight, partial(through_files, median)), "masked_gradients"),

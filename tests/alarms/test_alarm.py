@@ -1,4 +1,4 @@
-"""A sample table tells against itself what it can, and an honest one nothing."""
+"""Alarms on a sample table, and none on an honest one."""
 
 import re
 from pathlib import Path
@@ -97,27 +97,27 @@ def test_a_class_without_images_is_named() -> None:
     assert "0 of 60 images are real" in fired(one)["absent_class"]
 
 
-def test_a_table_that_names_no_classes_lacks_none() -> None:
+def test_a_table_without_class_names_lacks_no_class() -> None:
     (alarm,) = (alarm for alarm in sample_table_alarms(cascade()) if alarm.name == "absent_class")
     assert not alarm.fired
     assert "names no classes" in alarm.evidence
 
 
-def test_one_photograph_makes_no_interval_of_nan() -> None:
+def test_the_interval_of_one_photograph_is_unknown() -> None:
     evidence = fired(cascade(photographs=1, per_photograph=20))["few_photographs"]
     assert "clean accuracy 90.0% [unknown]" in evidence
 
 
 def black_box(samples: pd.DataFrame, images: int) -> pd.DataFrame:
-    """Let so many images that stand at 1 level fall to the black box there, and stay fallen."""
+    """Let a number of images that stand at 1 level fall to the black box there, and stay fallen."""
     at_one = samples[(samples["eps_levels"] == 1) & (samples["attack"] == "square") & samples["correct"]]
     chosen = samples["sample_id"].isin(at_one["sample_id"].head(images))
     later = (samples["eps_levels"] > 1) | ((samples["eps_levels"] == 1) & (samples["attack"] == "square"))
-    return turned(samples, chosen & later)
+    return let_black_box_succeed(samples, chosen & later)
 
 
-def turned(samples: pd.DataFrame, rows: "pd.Series[bool]") -> pd.DataFrame:
-    """Let the black box fell what is in these rows."""
+def let_black_box_succeed(samples: pd.DataFrame, rows: "pd.Series[bool]") -> pd.DataFrame:
+    """Let images in these rows fall to the black box."""
     samples["correct"] &= ~rows
     samples["fell_to"] = samples["fell_to"].mask(rows, "square")
     samples["predicted"] = np.where(samples["correct"], samples["label"], 1 - samples["label"])
@@ -126,7 +126,7 @@ def turned(samples: pd.DataFrame, rows: "pd.Series[bool]") -> pd.DataFrame:
 
 def test_a_black_box_that_beats_the_white_box_is_named() -> None:
     evidence = fired(black_box(cascade(), 5))["black_box_stronger"]
-    assert "linf float, 1 levels: square felled 5 of 120" in evidence
+    assert "linf float, 1 levels: 5 of 120 images (4.2%) fell to square" in evidence
 
 
 def test_chance_is_allowed_for() -> None:
@@ -139,7 +139,7 @@ def test_a_black_box_that_ran_before_the_white_box_proves_nothing() -> None:
     samples = black_box(cascade(), 5)
     first = samples["fell_to"] == "square"
     same = samples.merge(samples[first][["sample_id", "eps_levels"]].drop_duplicates(), indicator="fell", how="left")
-    samples = turned(samples, same["fell"] == "both")
+    samples = let_black_box_succeed(samples, same["fell"] == "both")
     assert "black_box_stronger" not in fired(samples)
 
 
@@ -177,7 +177,7 @@ def test_a_distance_of_nan_is_outside() -> None:
     assert "outside_ball" in fired(samples)
 
 
-def test_few_photographs_or_a_wide_interval_are_too_few() -> None:
+def test_few_photographs_or_a_wide_interval_fire_an_alarm() -> None:
     assert "9 photographs" in fired(cascade(photographs=9))["few_photographs"]
     assert "few_photographs" not in fired(cascade(photographs=12, per_photograph=20))
     uneven = cascade(photographs=14, per_photograph=20)
@@ -187,8 +187,8 @@ def test_few_photographs_or_a_wide_interval_are_too_few() -> None:
 
 def test_a_curve_that_rises_is_named() -> None:
     samples = cascade()
-    again = (samples["attack"] == "square") & (samples["eps_levels"] == 2)
-    samples.loc[again, "correct"] = True
+    rising = (samples["attack"] == "square") & (samples["eps_levels"] == 2)
+    samples.loc[rising, "correct"] = True
     assert "square, linf float" in fired(samples)["curve_rises"]
 
 
@@ -213,7 +213,7 @@ def test_a_file_that_holds_no_alarms_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="advforensics sweep"):
         read(tmp_path / "alarms.csv")
     (tmp_path / "alarms.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="no table of alarms"):
+    with pytest.raises(ValueError, match="not a table of alarms"):
         read(tmp_path / "alarms.csv")
 
 

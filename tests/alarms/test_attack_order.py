@@ -1,4 +1,4 @@
-"""Attacks that contradict each other."""
+"""Overfitting to FGSM is told from classes that one large step brings back by accident."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from advforensics.alarms.attack_order import ATTACKED, LEVELS, _fgsm_overfitted
 
 
 @pytest.mark.parametrize(("classes_back", "overfitted"), [(1, False), (2, False), (4, True), (5, True)])
-def test_one_class_of_five_that_one_huge_step_brings_back_is_no_overfitting(
+def test_a_few_classes_of_five_that_one_huge_step_brings_back_are_no_overfitting(
     classes_back: int, overfitted: bool
 ) -> None:
     labels = torch.arange(ATTACKED) % 5

@@ -1,4 +1,4 @@
-"""Probes catch detectors that only look robust, each by the alarm that fits, and leave honest ones alone."""
+"""Probes fire the right alarm for detectors that only look robust, and none for honest ones."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -40,7 +40,7 @@ def fired(alarms: list[Alarm]) -> set[str]:
     return {alarm.name for alarm in alarms if alarm.fired}
 
 
-def told_by_clean_answers(case: Case) -> set[str]:
+def fired_on_clean_rows(case: Case) -> set[str]:
     """Return which alarms fire on a sample table that holds clean pictures only."""
     with torch.no_grad():
         predicted = case.detector(case.images).argmax(dim=1).numpy()
@@ -53,11 +53,9 @@ def told_by_clean_answers(case: Case) -> set[str]:
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_a_broken_detector_is_caught_by_an_alarm_that_fits(
-    name: str, honest: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for steps, few in (("STEPS", 5), ("LONGER", 15)):  # are enough, and a third of the time
-        monkeypatch.setattr(f"advforensics.alarms.attack_order.{steps}", few)
+def test_a_broken_detector_fires_the_right_alarm(name: str, honest: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    for steps, number in (("STEPS", 5), ("MORE_STEPS", 15)):  # are enough, and a third of the time
+        monkeypatch.setattr(f"advforensics.alarms.attack_order.{steps}", number)
     broken = BROKEN[name].wrap(deepcopy(honest.detector))
     assert fired(probe(broken, honest.images[:8], honest.labels[:8])) & BROKEN[name].alarms
 
@@ -65,7 +63,7 @@ def test_a_broken_detector_is_caught_by_an_alarm_that_fits(
 def test_a_detector_that_a_penalty_made_collapse_is_caught() -> None:
     step = partial(penalised_step, weight=300.0)
     detector = trained(*pictures(256, 2, 0), 0, step, steps=50, warm_up=0)
-    assert "collapsed" in told_by_clean_answers(Case(detector, *pictures(96, 2, 1)))
+    assert "collapsed" in fired_on_clean_rows(Case(detector, *pictures(96, 2, 1)))
 
 
 def test_a_detector_that_overfitted_to_fgsm_is_caught() -> None:
@@ -73,26 +71,24 @@ def test_a_detector_that_overfitted_to_fgsm_is_caught() -> None:
     assert "fgsm_overfitted" in fired(probe(detector, *pictures(64, 2, 1)))
 
 
-def test_an_honest_detector_is_left_alone(honest: Case, verdict: list[Alarm]) -> None:
+def test_an_honest_detector_fires_no_alarm(honest: Case, verdict: list[Alarm]) -> None:
     assert fired(verdict) == set()
-    assert "collapsed" not in told_by_clean_answers(honest)
+    assert "collapsed" not in fired_on_clean_rows(honest)
     assert len({alarm.name for alarm in verdict}) == len(verdict)
 
 
 @pytest.mark.parametrize(
     "after", [lambda logits: logits.log_softmax(dim=1), lambda logits: 4 * logits], ids=["log_softmax", "confident"]
 )
-def test_how_logits_are_scaled_or_shifted_raises_no_alarm(after: Callable[[Tensor], Tensor], honest: Case) -> None:
+def test_scale_and_shift_of_logits_fire_no_alarm(after: Callable[[Tensor], Tensor], honest: Case) -> None:
     assert fired(probe(Altered(honest.detector, after=after), honest.images[:12], honest.labels[:12])) == set()
 
 
-def test_an_honest_detector_is_left_alone_under_l2(honest: Case) -> None:
+def test_an_honest_detector_fires_no_alarm_under_l2(honest: Case) -> None:
     assert fired(probe(honest.detector, honest.images[:12], honest.labels[:12], norm="l2")) == set()
 
 
-def test_a_detector_handed_over_in_training_mode_is_judged_in_evaluation_mode(
-    honest: Case, verdict: list[Alarm]
-) -> None:
+def test_a_detector_in_training_mode_is_probed_in_evaluation_mode(honest: Case, verdict: list[Alarm]) -> None:
     detector = deepcopy(honest.detector).train()
     assert fired(probe(detector, honest.images[:6], honest.labels[:6])) == fired(verdict) == set()
     assert all(module.training for module in detector.modules())
@@ -106,17 +102,17 @@ def test_probing_leaves_weights_as_they_were(honest: Case) -> None:
     assert all(parameter.requires_grad for parameter in honest.detector.parameters())
 
 
-class Teasing(nn.Module):
-    """Class 0 of two for every picture, with a lead that comes near 0 everywhere: no attack falls or gives up."""
+class NearlyFalling(nn.Module):
+    """Always class 0 of two, with a margin that comes near 0 everywhere: no attack succeeds or stops early."""
 
     def forward(self, images: Tensor) -> Tensor:
-        lead = 1.001 + torch.sin(800 * images.sum(dim=(1, 2, 3)))
-        return torch.stack([lead, -lead], dim=1)
+        logit = 1.001 + torch.sin(800 * images.sum(dim=(1, 2, 3)))
+        return torch.stack([logit, -logit], dim=1)
 
 
 def test_probing_costs_no_more_than_it_says() -> None:
     images = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    detector = Teasing()
+    detector = NearlyFalling()
     with counted(detector) as cost:
         alarms = probe(detector, images, torch.zeros(200, dtype=torch.int64), batch_size=64)
     assert "huge_eps_survived" in fired(alarms)
@@ -127,11 +123,11 @@ def test_probing_costs_no_more_than_it_says() -> None:
 def test_the_detector_never_gets_more_images_at_once_than_was_asked(honest: Case) -> None:
     seen: list[int] = []
 
-    def noted(images: Tensor) -> Tensor:
+    def record(images: Tensor) -> Tensor:
         seen.append(len(images))
         return images
 
-    alarms = probe(Altered(honest.detector, before=noted), honest.images[:6], honest.labels[:6], batch_size=5)
+    alarms = probe(Altered(honest.detector, before=record), honest.images[:6], honest.labels[:6], batch_size=5)
     assert {"noise_stronger", "not_converged"} <= {alarm.name for alarm in alarms}
     assert max(seen) == 5
 

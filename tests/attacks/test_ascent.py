@@ -1,7 +1,6 @@
-"""Gradient ascent is torchattacks' where it does the same, and loses nothing where it does less."""
+"""Gradient ascent agrees with torchattacks, and early stopping loses nothing."""
 
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -22,8 +21,8 @@ EPS = 2 * LEVEL
 NORMS: list[Norm] = ["linf", "l2"]
 
 
-def right(number: int = 12, classes: int = 3) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a detector in float64, pictures, and what it says of them."""
+def toy_case(number: int = 12, classes: int = 3) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a detector in float64, images, and the classes that it predicts for them, as true classes."""
     detector, images = tiny_detector(classes=classes).double().eval(), random_images(number).double()
     with torch.no_grad():
         return detector, images, detector(images).argmax(dim=1)
@@ -36,13 +35,13 @@ def wrong(detector: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_fixed_steps_are_torchattacks_pgd(norm: Norm) -> None:
-    detector, images, labels = right()
+    detector, images, labels = toy_case()
     build = torchattacks.PGD if norm == "linf" else partial(torchattacks.PGDL2, eps_for_division=0)
     theirs = TorchAttack("pgd", partial(build, steps=7, random_start=False), norm, relative_step=0.25)
     ours = Ascent("pgd", norm, losses.cross_entropy, 7, step_rule=FixedStep)
     expected = theirs(detector, images, labels, EPS)
-    # Theirs is the last picture, ours the one of the highest loss; under so few small steps the last is the highest.
-    found = ours(detector, images, labels, EPS, start=images, leave=False)
+    # Theirs is the last picture, ours the one of highest loss. After so few small steps they are the same.
+    found = ours(detector, images, labels, EPS, start=images, early_stopping=False)
     loss = losses.cross_entropy
     with torch.no_grad():
         same = loss(detector(found), labels, None) <= loss(detector(expected), labels, None) + 1e-9
@@ -53,59 +52,59 @@ def test_fixed_steps_are_torchattacks_pgd(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("kind", "steps"), [("ce", 10), ("ce", 25), ("dlr", 25)])
 def test_adaptive_steps_are_torchattacks_apgd(norm: Norm, steps: int, kind: str) -> None:
-    detector, images, labels = right()
+    detector, images, labels = toy_case()
     length = radius(norm, EPS, images)
     theirs = torchattacks.APGD(detector, norm={"linf": "Linf", "l2": "L2"}[norm], eps=length, steps=steps, loss=kind)
-    begin = Begun()
-    ours = Ascent("apgd", norm, {"ce": losses.cross_entropy, "dlr": losses.dlr}[kind], steps, step_rule=begin.rule())
+    start = StartRecorder()
+    loss = {"ce": losses.cross_entropy, "dlr": losses.dlr}[kind]
+    ours = Ascent("apgd", norm, loss, steps, step_rule=start.step_rule())
     torch.manual_seed(0)
-    found = ours(detector, images, labels, EPS, leave=False)
-    assert begin.images is not None
+    found = ours(detector, images, labels, EPS, early_stopping=False)
+    assert start.images is not None
     with pytest.MonkeyPatch.context() as patch:
-        # Both start at the same place: theirs is centred on the images and moved there by its first random draw.
-        draw = (begin.images - images) / EPS
+        # Both start at the same place. Their start is the image plus a random draw, which is set here.
+        draw = (start.images - images) / EPS
         patch.setattr(torch, "rand", lambda *_, **__: (draw + 1) / 2)
-        patch.setattr(torch, "randn", lambda *_, **__: begin.images - images)
+        patch.setattr(torch, "randn", lambda *_, **__: start.images - images)
         for parameter in detector.parameters():
             parameter.requires_grad_(False)
         best, *_ = theirs.attack_single_run(images, labels)
-    loss = losses.cross_entropy if kind == "ce" else losses.dlr
     with torch.no_grad():
         values = [loss(detector(pictures), labels, None) for pictures in (found, best)]
     close = (values[0] - values[1]).abs() < 1e-5
-    # Their first check compares the first loss with 0, not with that at the start, which halves a step now and then.
+    # Their first check compares the loss with 0, not with the loss at the start, which halves a step now and then.
     assert close.float().mean() >= 0.9
     assert abs(float((values[0] - values[1]).mean())) < 0.02 * float(values[1].abs().mean())
 
 
-class Begun:
-    """Notes where a run begins."""
+class StartRecorder:
+    """Records where a run starts."""
 
     images: Tensor | None = None
 
-    def rule(self) -> type[AdaptiveStep]:
-        """Return a step rule that tells."""
-        noted = self
+    def step_rule(self) -> type[AdaptiveStep]:
+        """Return a step rule that reports here."""
+        recorder = self
 
-        class Noted(AdaptiveStep):
+        class Recorded(AdaptiveStep):
             def step(self, pictures: Tensor, gradients: Tensor, values: Tensor) -> Tensor:
-                if noted.images is None:
-                    noted.images = pictures.clone()
+                if recorder.images is None:
+                    recorder.images = pictures.clone()
                 return super().step(pictures, gradients, values)
 
-        return Noted
+        return Recorded
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("rule", [FixedStep, AdaptiveStep])
-def test_leaving_early_fells_the_same_images(norm: Norm, rule: type[AdaptiveStep]) -> None:
-    detector, images, labels = right(40)
-    kinds: list[dict[str, Any]] = [{"leave": False}, {"leave": True}]
+def test_early_stopping_fells_the_same_images(norm: Norm, rule: type[AdaptiveStep]) -> None:
+    detector, images, labels = toy_case(40)
     fell = []
-    for kind in kinds:
+    for early_stopping in (False, True):
         torch.manual_seed(1)
-        attack = Ascent("a", norm, losses.margin, 20, step_rule=rule, thorough=True)
-        fell.append(wrong(detector, attack(detector, images, labels, EPS, **kind), labels))
+        attack = Ascent("a", norm, losses.margin, 20, step_rule=rule, patient=True)
+        found = attack(detector, images, labels, EPS, early_stopping=early_stopping)
+        fell.append(wrong(detector, found, labels))
     assert 0 < fell[0].sum() < len(labels)
     assert (fell[1] >= fell[0]).all()
 
@@ -117,54 +116,54 @@ def test_leaving_early_fells_the_same_images(norm: Norm, rule: type[AdaptiveStep
 def test_for_any_number_of_classes_pictures_stay_in_their_ball(
     norm: Norm, loss: Loss, classes: int, targets: int | None
 ) -> None:
-    detector, images, labels = right(classes=classes)
+    detector, images, labels = toy_case(classes=classes)
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     attack = Ascent("a", norm, loss, 5, restarts=1, n_target_classes=targets)
     found = attack(detector, images, labels, 16 * LEVEL)
     linf, l2 = distances(images, found)
     assert (linf if norm == "linf" else l2).max() <= radius(norm, 16 * LEVEL, images) * (1 + 1e-6)
     assert torch.equal(found, found.clamp(0, 1))
-    assert wrong(detector, found, labels).any() or classes == 5  # which always says the same, whatever it sees
+    assert wrong(detector, found, labels).any() or classes == 5  # this detector always predicts the same class
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
 
 
-def test_a_wanted_class_is_what_falling_means() -> None:
+def test_only_the_target_class_counts_as_success() -> None:
     torch.manual_seed(0)
     detector, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), random_images(40, size=8)
     with torch.no_grad():
         labels = detector(images).argmax(dim=1)
     found = Ascent("a", "linf", losses.cross_entropy, 20, target_class=0)(detector, images, labels, 64 * LEVEL)
     with torch.no_grad():
-        answers = detector(found).argmax(dim=1)
+        predicted = detector(found).argmax(dim=1)
     assert torch.equal(found[labels == 0], images[labels == 0])
-    assert (answers[labels != 0] == 0).sum() > 10
+    assert (predicted[labels != 0] == 0).sum() > 10
 
 
 def test_the_detector_sees_what_is_delivered() -> None:
-    detector, images, labels = right()
-    seen: list[Tensor] = []
+    detector, images, labels = toy_case()
+    delivered: list[Tensor] = []
 
-    def halved(candidates: Tensor, chosen: Tensor) -> Tensor:
-        delivered = (images[chosen] + candidates) / 2
-        seen.append(delivered.detach())
-        return delivered
+    def halve(candidates: Tensor, indices: Tensor) -> Tensor:
+        pictures = (images[indices] + candidates) / 2
+        delivered.append(pictures.detach())
+        return pictures
 
-    found = Ascent("a", "linf", losses.margin, 5)(detector, images, labels, EPS, deliver=halved)
-    assert len(seen) > 1
+    found = Ascent("a", "linf", losses.margin, 5)(detector, images, labels, EPS, deliver=halve)
+    assert len(delivered) > 1
     assert (found - images).abs().max() > EPS * 0.9
-    away = [(pictures.unsqueeze(1) - images).abs().amax(dim=(2, 3, 4)).amin(dim=1) for pictures in seen]
-    assert torch.cat(away).max() <= EPS / 2 + 1e-9
+    distances = [(pictures.unsqueeze(1) - images).abs().amax(dim=(2, 3, 4)).amin(dim=1) for pictures in delivered]
+    assert torch.cat(distances).max() <= EPS / 2 + 1e-9
 
 
 def test_nothing_happens_at_radius_0_or_without_images() -> None:
-    detector, images, labels = right()
+    detector, images, labels = toy_case()
     attack = Ascent("a", "linf", losses.margin, 5)
     assert torch.equal(attack(detector, images, labels, 0), images)
     assert attack(detector, images[:0], labels[:0], EPS).shape == (0, 1, 32, 32)
 
 
 def test_it_works_without_gradients_around_it_and_leaves_modes_alone() -> None:
-    detector, images, labels = right()
+    detector, images, labels = toy_case()
     detector.train()
     with torch.no_grad():
         found = Ascent("a", "linf", losses.margin, 5)(detector, images, labels, 64 * LEVEL)
@@ -173,35 +172,35 @@ def test_it_works_without_gradients_around_it_and_leaves_modes_alone() -> None:
 
 
 @pytest.mark.parametrize(("steps", "restarts"), [(0, 0), (1, -1)])
-def test_impossible_numbers_are_refused(steps: int, restarts: int) -> None:
+def test_options_out_of_range_are_refused(steps: int, restarts: int) -> None:
     with pytest.raises(ValueError, match="steps must be"):
         Ascent("a", "linf", losses.margin, steps, restarts=restarts)
     with pytest.raises(ValueError, match="not both"):
         Ascent("a", "linf", losses.margin, 1, n_target_classes=1, target_class=0)
 
 
-def test_a_loss_is_found_by_its_name() -> None:
-    path = {"_target_": "hydra.utils.get_method", "path": "advforensics.attacks.losses.dlr"}
-    assert instantiate(path) is losses.dlr
+def test_a_config_names_a_loss_by_its_path() -> None:
+    config = {"_target_": "hydra.utils.get_method", "path": "advforensics.attacks.losses.dlr"}
+    assert instantiate(config) is losses.dlr
 
 
 @pytest.mark.parametrize("rule", [AdaptiveStep, FixedStep])
-def test_images_leave_when_there_is_no_hope_unless_they_are_nearly_there(rule: type[StepRule]) -> None:
+def test_hopeless_images_stop_and_images_that_nearly_fall_go_on(rule: type[StepRule]) -> None:
     labels, steps = torch.tensor([1]), 40
     attack = Ascent("a", "linf", losses.margin, steps, step_rule=rule)
 
-    def gradients(mean: float, eps: float, *, thorough: bool = False) -> int:
+    def backward_passes(mean: float, eps: float, *, patient: bool = False) -> int:
         image = torch.full((1, 1, 4, 4), mean)
         with counted(detector := Brightness()) as cost:
-            attack(detector, image, labels, eps, start=image, thorough=thorough)
+            attack(detector, image, labels, eps, start=image, patient=patient)
         return cost.backward
 
-    assert gradients(0.9, 0.1) <= steps / 4
-    assert gradients(0.9, 0.1, thorough=True) == steps
-    assert gradients(0.9, 0.39) == steps
+    assert backward_passes(0.9, 0.1) <= steps / 4
+    assert backward_passes(0.9, 0.1, patient=True) == steps
+    assert backward_passes(0.9, 0.39) == steps
 
 
-class Steady(StepRule):
+class EvenSteps(StepRule):
     """Darkens evenly, so that the whole run covers the radius."""
 
     def step(self, pictures: Tensor, gradients: Tensor, values: Tensor) -> Tensor:
@@ -210,65 +209,61 @@ class Steady(StepRule):
 
 
 @pytest.mark.parametrize(("pace", "passes"), [(0.3, 10), (0.5, 10), (0.6, 15), (0.7, 25), (0.78, 30), (0.88, 40)])
-def test_an_image_leaves_when_twice_its_pace_would_not_fell_it(pace: float, passes: int) -> None:
-    """Its lead shrinks evenly by ``pace`` of it in 40 steps; after ``s`` of them ``1 - pace * s / 40`` is left.
+def test_an_image_stops_when_twice_its_pace_would_not_fell_it(pace: float, passes: int) -> None:
+    """In 40 steps the margin shrinks evenly by the share ``pace``. After ``s`` steps ``1 - pace * s / 40`` is left.
 
-    Twice the pace would take ``2 * pace * (1 - s / 40)`` of it, which is less from ``s = 40 * (2 - 1 / pace)`` on. The
-    question is put after 10, 15, 20 ... steps, and no more when less than a quarter is left, from ``s = 30 / pace`` on.
+    In the steps left, twice the pace would take ``2 * pace * (1 - s / 40)``, which is too little from
+    ``s = 40 * (2 - 1 / pace)`` on. The attack checks this after 10, 15, 20 ... steps, until less than a quarter of the
+    margin is left, at ``s = 30 / pace``.
     """
     image, labels = torch.full((1, 1, 4, 4), 0.9, dtype=torch.float64), torch.tensor([1])
-    attack = Ascent("a", "linf", losses.margin, 40, step_rule=Steady)
+    attack = Ascent("a", "linf", losses.margin, 40, step_rule=EvenSteps)
     with counted(detector := Brightness()) as cost:
         attack(detector, image, labels, 0.4 * pace, start=image)
     assert cost.backward == passes
 
 
-def test_an_image_that_falls_with_the_last_step_is_not_given_up() -> None:
+def test_an_image_that_falls_with_the_last_step_goes_on() -> None:
     image, labels = torch.full((1, 1, 4, 4), 0.9, dtype=torch.float64), torch.tensor([1])
-    attack = Ascent("a", "linf", losses.margin, 40, step_rule=Steady)
+    attack = Ascent("a", "linf", losses.margin, 40, step_rule=EvenSteps)
     detector = Brightness()
     assert wrong(detector, attack(detector, image, labels, 0.401, start=image), labels).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("rule", [AdaptiveStep, FixedStep])
-def test_whatever_the_detector_sees_of_black_and_white_pictures_is_a_picture_in_the_ball(
-    norm: Norm, rule: type[StepRule]
-) -> None:
+def test_all_that_the_detector_sees_lies_in_0_to_1_and_in_the_ball(norm: Norm, rule: type[StepRule]) -> None:
     images = (random_images(8, size=8).double() > 0.5).double()
     seen: list[Tensor] = []
 
-    def noted(candidates: Tensor, chosen: Tensor) -> Tensor:
-        seen.append(torch.cat([candidates.detach(), images[chosen]], dim=1))
+    def record(candidates: Tensor, indices: Tensor) -> Tensor:
+        seen.append(torch.cat([candidates.detach(), images[indices]], dim=1))
         return candidates
 
     detector = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double()
     labels = torch.arange(8) % 3
     attack = Ascent("a", norm, losses.margin, 3, restarts=2, step_rule=rule)
-    found = attack(detector, images, labels, 40 * LEVEL, deliver=noted, leave=False)
-    looks = torch.cat([*seen, torch.cat([found, images], dim=1)])
-    pictures, centres = looks[:, :1], looks[:, 1:]
-    assert len(looks) == 8 * (3 * 4 + 1)
+    found = attack(detector, images, labels, 40 * LEVEL, deliver=record, early_stopping=False)
+    pairs = torch.cat([*seen, torch.cat([found, images], dim=1)])
+    pictures, centres = pairs[:, :1], pairs[:, 1:]
+    assert len(pairs) == 8 * (3 * 4 + 1)
     assert pictures.amin() == 0
     assert pictures.amax() == 1
     assert size(norm, pictures - centres).max() <= 40 * LEVEL * (1 + 1e-9)
 
 
-def test_every_restart_begins_at_a_place_of_its_own() -> None:
-    detector, images, labels = right(3)
-    begins: list[Tensor] = []
+def test_every_run_starts_at_a_place_of_its_own() -> None:
+    detector, images, labels = toy_case(3)
+    starts: list[Tensor] = []
 
-    class Noted(FixedStep):
-        def __init__(self, norm: Norm, eps: float, images: Tensor, steps: int) -> None:
-            super().__init__(norm, eps, images, steps)
-            begins.append(images)
-
+    class Recorded(FixedStep):
         def step(self, pictures: Tensor, gradients: Tensor, values: Tensor) -> Tensor:
-            begins[-1] = pictures - self.images
+            starts.append(pictures - self.images)
             return super().step(pictures, gradients, values)
 
-    Ascent("a", "linf", losses.margin, 1, restarts=3, step_rule=Noted)(detector, images, labels, EPS, leave=False)
-    changes = torch.cat(begins)
+    attack = Ascent("a", "linf", losses.margin, 1, restarts=3, step_rule=Recorded)
+    attack(detector, images, labels, EPS, early_stopping=False)
+    changes = torch.cat(starts)
     assert len(changes) == 12
     assert len({change.flatten()[:5].sum().item() for change in changes}) == 12
     assert (size("linf", changes) > 0.9 * EPS).all()

@@ -1,4 +1,4 @@
-"""What is delivered: inside the ball, exactly what a file holds, and never weaker than rounding."""
+"""What is delivered lies inside the ball, is exactly what a file holds, and is never weaker than rounding."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from toys import random_images, tiny_detector
 from advforensics.attacks.attackable import attackable
 from advforensics.attacks.domains import Domain, EightBit, Float, Jpeg, Png
 from advforensics.attacks.files import reread
-from advforensics.attacks.lattice import descend
+from advforensics.attacks.lattice import search_lattice
 from advforensics.attacks.losses import margins
 from advforensics.attacks.threat_model import LEVEL, Norm, inside, project, to_8bit
 from advforensics.detectors.detector import Detector
@@ -28,11 +28,11 @@ def domains(folder: Path) -> list[Domain]:
 
 @pytest.fixture
 def labels(detector: Detector) -> Tensor:
-    """Return what the detector says of the clean pictures, so that all of them stand."""
+    """Return the classes that the detector predicts for the clean images, so that all of them stand."""
     detector.eval()
     with torch.no_grad():
-        said: Tensor = detector(IMAGES).argmax(dim=1)
-    return said
+        predicted: Tensor = detector(IMAGES).argmax(dim=1)
+    return predicted
 
 
 def candidates(norm: Norm, levels: float, seed: int = 0) -> Tensor:
@@ -41,95 +41,94 @@ def candidates(norm: Norm, levels: float, seed: int = 0) -> Tensor:
     return project(norm, levels * LEVEL, IMAGES, IMAGES + change)
 
 
-def lead(detector: Detector, pictures: Tensor, labels: Tensor) -> Tensor:
+def margins_of(detector: Detector, pictures: Tensor, labels: Tensor) -> Tensor:
     detector.eval()
     with torch.no_grad():
         return margins(detector(pictures), labels)
 
 
-def test_gradients_go_through_as_if_nothing_had_been_done(tmp_path: Path) -> None:
+def test_gradients_pass_unchanged(tmp_path: Path) -> None:
     for domain in domains(tmp_path):
         pictures = candidates("linf", 2).requires_grad_()
         torch.manual_seed(0)
-        seen = domain.deliver("linf", 2 * LEVEL, IMAGES, pictures)
+        delivered = domain.deliver("linf", 2 * LEVEL, IMAGES, pictures)
         weights = torch.rand(IMAGES.shape)
-        (gradient,) = torch.autograd.grad((seen * weights).sum(), pictures)
+        (gradient,) = torch.autograd.grad((delivered * weights).sum(), pictures)
         assert torch.equal(gradient, weights), domain.name
 
 
-def test_what_the_loop_sees_is_what_is_delivered(tmp_path: Path) -> None:
+def test_an_attack_sees_what_is_delivered(tmp_path: Path) -> None:
     pictures = candidates("linf", 2)
     rounded = to_8bit("linf", 2 * LEVEL, IMAGES, pictures)
     assert torch.equal(Float().deliver("linf", 2 * LEVEL, IMAGES, pictures), pictures)
     for domain in (EightBit(), Png(tmp_path)):
         assert torch.equal(domain.deliver("linf", 2 * LEVEL, IMAGES, pictures), rounded)
-    seen = Jpeg(tmp_path, (80, 80)).deliver("linf", 2 * LEVEL, IMAGES, pictures)
+    compressed = Jpeg(tmp_path, (80, 80)).deliver("linf", 2 * LEVEL, IMAGES, pictures)
     Image.fromarray((rounded[0, 0] * 255).byte().numpy()).save(tmp_path / "own.jpg", quality=80)
-    assert torch.equal(seen[0], reread([tmp_path / "own.jpg"])[0])
+    assert torch.equal(compressed[0], reread([tmp_path / "own.jpg"])[0])
 
 
-def test_the_quality_in_the_loop_is_drawn_anew_by_seed(tmp_path: Path) -> None:
+def test_the_quality_during_an_attack_is_drawn_anew_and_follows_from_the_seed(tmp_path: Path) -> None:
     domain, pictures = Jpeg(tmp_path), candidates("linf", 2)
 
-    def seen() -> Tensor:
+    def delivered() -> Tensor:
         return domain.deliver("linf", 2 * LEVEL, IMAGES, pictures)
 
     torch.manual_seed(1)
-    first, second = seen(), seen()
+    first, second = delivered(), delivered()
     assert not torch.equal(first, second)
     torch.manual_seed(1)
-    assert torch.equal(seen(), first)
+    assert torch.equal(delivered(), first)
 
 
 @pytest.mark.parametrize(("norm", "levels"), BALLS)
-def test_final_pictures_are_inside_and_never_behind_rounding(
+def test_final_pictures_are_inside_and_never_weaker_than_rounding(
     norm: Norm, levels: float, detector: Detector, labels: Tensor, tmp_path: Path
 ) -> None:
     eps, pictures = levels * LEVEL, candidates(norm, levels)
-    rounded = lead(detector, to_8bit(norm, eps, IMAGES, pictures), labels)
+    rounded = margins_of(detector, to_8bit(norm, eps, IMAGES, pictures), labels)
     for domain in (EightBit(), Png(tmp_path)):
         final = domain.final(norm, eps, IMAGES, pictures, detector, labels, NAMES)
         assert torch.equal((final * 255).round() / 255, final)
         assert inside(norm, eps, IMAGES, final).all()
-        assert (lead(detector, final, labels) <= rounded + 1e-6).all()
-    again = EightBit().final(norm, eps, IMAGES, pictures, detector, labels, NAMES)
-    assert torch.equal(again, final)
+        assert (margins_of(detector, final, labels) <= rounded + 1e-6).all()
+    assert torch.equal(EightBit().final(norm, eps, IMAGES, pictures, detector, labels, NAMES), final)
 
 
-def test_the_lattice_gains_where_rounding_gives_the_picture_back(detector: Detector, labels: Tensor) -> None:
+def test_the_lattice_search_gains_from_the_image_itself(detector: Detector, labels: Tensor) -> None:
     for norm, levels in BALLS:
-        clean = lead(detector, IMAGES, labels)
-        moved = descend(norm, levels * LEVEL, IMAGES, IMAGES, detector, labels, 6)
-        assert (lead(detector, moved, labels) < clean).all(), (norm, levels)
-    assert torch.equal(descend("linf", 0.9 * LEVEL, IMAGES, IMAGES, detector, labels, 6), IMAGES)
-    assert torch.equal(descend("l2", 0.5 / 32 * LEVEL, IMAGES, IMAGES, detector, labels, 6), IMAGES)
+        clean = margins_of(detector, IMAGES, labels)
+        moved = search_lattice(norm, levels * LEVEL, IMAGES, IMAGES, detector, labels, 6)
+        assert (margins_of(detector, moved, labels) < clean).all(), (norm, levels)
+    assert torch.equal(search_lattice("linf", 0.9 * LEVEL, IMAGES, IMAGES, detector, labels, 6), IMAGES)
+    assert torch.equal(search_lattice("l2", 0.5 / 32 * LEVEL, IMAGES, IMAGES, detector, labels, 6), IMAGES)
 
 
-def test_a_full_budget_is_spent_better(detector: Detector, labels: Tensor) -> None:
+def test_the_search_gains_where_the_ball_is_full(detector: Detector, labels: Tensor) -> None:
     eps = 0.25 * LEVEL
     start = to_8bit("l2", eps, IMAGES, candidates("l2", 0.25))
-    moved = descend("l2", eps, IMAGES, start, detector, labels, 12)
+    moved = search_lattice("l2", eps, IMAGES, start, detector, labels, 12)
     assert (((start - IMAGES) * 255).round().square().sum(dim=(1, 2, 3)) == 64).all()  # 0.25 squared, 1024 values
-    assert (lead(detector, moved, labels) < lead(detector, start, labels)).float().mean() > 0.9
+    assert (margins_of(detector, moved, labels) < margins_of(detector, start, labels)).float().mean() > 0.9
 
 
-def test_a_wanted_class_comes_nearer(detector: Detector, labels: Tensor) -> None:
-    for wanted in range(3):
-        others = labels != wanted
-        moved = EightBit().final("linf", 2 * LEVEL, IMAGES, IMAGES, detector, labels, NAMES, wanted)
-        goal = torch.full_like(labels, wanted)
-        assert (lead(detector, moved, goal) > lead(detector, IMAGES, goal))[others].all()
-        assert torch.equal(moved[~others], IMAGES[~others])  # given already
+def test_the_search_raises_the_target_class(detector: Detector, labels: Tensor) -> None:
+    for target_class in range(3):
+        others = labels != target_class
+        moved = EightBit().final("linf", 2 * LEVEL, IMAGES, IMAGES, detector, labels, NAMES, target_class)
+        target = torch.full_like(labels, target_class)
+        assert (margins_of(detector, moved, target) > margins_of(detector, IMAGES, target))[others].all()
+        assert torch.equal(moved[~others], IMAGES[~others])  # these have the target class already
 
 
-def test_what_has_fallen_is_left_alone(detector: Detector, labels: Tensor) -> None:
+def test_the_search_leaves_fallen_images_alone(detector: Detector, labels: Tensor) -> None:
     wrong = (labels + 1) % 3
     pictures = to_8bit("linf", 2 * LEVEL, IMAGES, candidates("linf", 2))
-    assert torch.equal(descend("linf", 2 * LEVEL, IMAGES, pictures, detector, wrong, 4), pictures)
+    assert torch.equal(search_lattice("linf", 2 * LEVEL, IMAGES, pictures, detector, wrong, 4), pictures)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_files_hold_what_is_judged(channels: int, tmp_path: Path) -> None:
+def test_files_hold_the_final_pictures(channels: int, tmp_path: Path) -> None:
     detector, images = tiny_detector(channels), random_images(3, channels=channels)
     labels, pictures = torch.zeros(3, dtype=torch.int64), (images + 1.4 * LEVEL).clamp(0, 1)
     for domain, suffix in ((Png(tmp_path), "png"), (Jpeg(tmp_path), "jpg")):
@@ -149,7 +148,7 @@ def test_radius_0_is_the_picture_itself(detector: Detector, labels: Tensor, tmp_
             assert torch.equal(final, IMAGES)
 
 
-def test_the_judging_quality_belongs_to_the_image(detector: Detector, labels: Tensor, tmp_path: Path) -> None:
+def test_the_final_quality_follows_from_the_image(detector: Detector, labels: Tensor, tmp_path: Path) -> None:
     domain = Jpeg(tmp_path, (75, 95))
     qualities = [domain.quality(image) for image in random_images(200, size=8)]
     assert (min(qualities), max(qualities)) == (75, 95)
@@ -167,13 +166,13 @@ def test_qualities_must_be_a_range(qualities: tuple[int, int], tmp_path: Path) -
         Jpeg(tmp_path, qualities)
 
 
-def test_two_channels_fit_in_no_file(detector: Detector, tmp_path: Path) -> None:
+def test_files_of_two_channels_are_refused(detector: Detector, tmp_path: Path) -> None:
     images = random_images(1, channels=2)
     with pytest.raises(ValueError, match="1 or 3 channels"):
         Jpeg(tmp_path).final("linf", 0.0, images, images, detector, torch.zeros(1, dtype=torch.int64), ["a"])
 
 
-def test_a_file_that_is_not_what_was_written_is_noticed(
+def test_a_file_that_holds_another_picture_is_an_error(
     detector: Detector, labels: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(tmp_path / "black.png")
@@ -185,22 +184,22 @@ def test_a_file_that_is_not_what_was_written_is_noticed(
 
 def test_the_detector_is_left_as_it_was(detector: Detector, labels: Tensor) -> None:
     detector.train()
-    descend("linf", LEVEL, IMAGES, IMAGES, detector, labels, 2)
+    search_lattice("linf", LEVEL, IMAGES, IMAGES, detector, labels, 2)
     assert all(module.training for module in detector.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in detector.parameters())
 
 
-def test_a_loop_through_a_domain_beats_the_same_loop_rounded_afterwards(detector: Detector, labels: Tensor) -> None:
-    """Projected gradient descent at 1 level, with and without seeing its own rounding."""
+def test_an_attack_through_a_domain_beats_one_rounded_afterwards(detector: Detector, labels: Tensor) -> None:
+    """Projected gradient descent at 1 level, through the rounding or without it."""
 
     def climb(domain: Domain) -> Tensor:
         pictures = IMAGES.clone()
         with attackable(detector):
             for _ in range(8):
                 pictures.requires_grad_()
-                leads = margins(detector(domain.deliver("linf", LEVEL, IMAGES, pictures)), labels)
-                (gradient,) = torch.autograd.grad(leads.sum(), pictures)
+                margin = margins(detector(domain.deliver("linf", LEVEL, IMAGES, pictures)), labels)
+                (gradient,) = torch.autograd.grad(margin.sum(), pictures)
                 pictures = project("linf", LEVEL, IMAGES, pictures.detach() - 0.2 * LEVEL * gradient.sign())
-        return lead(detector, to_8bit("linf", LEVEL, IMAGES, pictures), labels)
+        return margins_of(detector, to_8bit("linf", LEVEL, IMAGES, pictures), labels)
 
     assert climb(EightBit()).mean() <= climb(Float()).mean() + 1e-3

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
+from configs import ATTACKS
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from toys import ATTACKS, random_images, tiny_detector
+from toys import random_images, tiny_detector
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import margins
 from advforensics.attacks.threat_model import LEVEL, Norm, distances, radius, to_8bit
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.detector import Detector
 
 IMAGES = random_images(6)

@@ -1,4 +1,4 @@
-"""The minimum norm is found where it is known."""
+"""The minimum-norm attack finds the smallest change where it is known, and keeps the nearest wrong picture."""
 
 from typing import Any
 
@@ -23,20 +23,20 @@ def test_on_a_linear_detector_the_smallest_change_is_known(norm: Norm) -> None:
     detector = nn.Sequential(nn.Flatten(), layer)
     with torch.no_grad():
         labels = detector(images).argmax(dim=1)
-        lead = margins(detector(images), labels)
+        margin = margins(detector(images), labels)
     difference = (layer.weight[0] - layer.weight[1]).detach()
     slope = difference.abs().sum() if norm == "linf" else difference.norm() * 8
-    within = lead / slope < 30 / 255  # beyond, pictures meet black or white
+    within = margin / slope < 30 / 255  # beyond, pictures meet black or white
     assert within.sum() > 10
     found = MinimumNorm("fmn", norm, 60)(detector, images, labels)
-    ratio = (size(norm, found - images).flatten() / (lead / slope))[within]
+    ratio = (size(norm, found - images).flatten() / (margin / slope))[within]
     assert ratio.min() >= 1 - 1e-9
     assert ratio.max() < 1.02
     with torch.no_grad():
         assert (margins(detector(found), labels)[within] < 0).all()
 
 
-def test_what_cannot_be_turned_comes_back_as_it_was() -> None:
+def test_where_no_wrong_picture_is_found_the_image_comes_back() -> None:
     class Constant(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             """Return logits ``(N, 2)``."""
@@ -52,18 +52,18 @@ def test_more_steps_find_no_larger_changes(norm: Norm) -> None:
     detector, images = tiny_detector().eval(), random_images(30)
     with torch.no_grad():
         labels = detector(images).argmax(dim=1)
-    few, many = (MinimumNorm("fmn", norm, steps)(detector, images, labels) for steps in (5, 60))
-    lengths = [size(norm, found - images).flatten() for found in (few, many)]
+    found = [MinimumNorm("fmn", norm, steps)(detector, images, labels) for steps in (5, 60)]
+    lengths = [size(norm, pictures - images).flatten() for pictures in found]
     both = (lengths[0] > 0) & (lengths[1] > 0)
     assert both.any()
     assert lengths[1][both].mean() < lengths[0][both].mean()
-    assert torch.equal(many, many.clamp(0, 1))
+    assert torch.equal(found[1], found[1].clamp(0, 1))
 
 
 class Growing(MinimumNorm):
     """Its balls grow whatever the detector says."""
 
-    def _resized(self, eps: Tensor, *given: Any) -> Tensor:
+    def _next_radii(self, eps: Tensor, *given: Any) -> Tensor:
         return 1.5 * eps + LEVEL
 
 
@@ -72,7 +72,7 @@ class Growing(MinimumNorm):
 def test_of_all_wrong_pictures_seen_the_nearest_is_kept(norm: Norm, kind: type[MinimumNorm]) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
-    class Noted(nn.Module):
+    class Recorded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.detector = tiny_detector().eval()
@@ -83,15 +83,17 @@ def test_of_all_wrong_pictures_seen_the_nearest_is_kept(norm: Norm, kind: type[M
             seen.append((images.detach().clone(), logits.detach()))
             return logits
 
-    detector, images = Noted(), random_images(20)
+    detector, images = Recorded(), random_images(20)
     labels = detector(images).argmax(dim=1)
     seen.clear()
     found = kind("fmn", norm, 10)(detector, images, labels)
-    ways = torch.stack([size(norm, pictures - images).flatten() for pictures, _ in seen])
+    distances = torch.stack([size(norm, pictures - images).flatten() for pictures, _ in seen])
     fooled = torch.stack([margins(logits, labels) < 0 for _, logits in seen])
-    nearest = ways.where(fooled, torch.inf).amin(dim=0)
-    if kind is Growing:  # most often, a later one is farther
-        last = torch.stack([way[wrong][-1] for way, wrong in zip(ways.T, fooled.T, strict=True) if wrong.any()])
+    nearest = distances.where(fooled, torch.inf).amin(dim=0)
+    if kind is Growing:  # the latest wrong picture is often farther away
+        last = torch.stack(
+            [column[wrong][-1] for column, wrong in zip(distances.T, fooled.T, strict=True) if wrong.any()]
+        )
         assert (last > nearest[nearest.isfinite()]).sum() > 5
     assert torch.equal(size(norm, found - images).flatten(), nearest.where(nearest.isfinite(), 0.0))
 

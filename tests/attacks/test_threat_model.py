@@ -1,4 +1,4 @@
-"""Balls, distances and whole levels: what an attacked picture may be."""
+"""Balls, distances and whole levels."""
 
 import numpy as np
 import pytest
@@ -103,10 +103,10 @@ def test_half_a_level_goes_outwards() -> None:
     assert moved.round().flatten().tolist() == [1, -1, 0, 0]  # white and black stay in range
 
 
-def spent(budget: float, wanted: Tensor, image: Tensor) -> list[float]:
-    """Return the levels moved under L2 with a budget for the sum of squares, in levels."""
-    eps = (budget / wanted.numel()) ** 0.5 * LEVEL
-    return ((to_8bit("l2", eps, image, image + wanted * LEVEL) - image) * 255).round().flatten().tolist()
+def delivered_levels(budget: float, change_levels: Tensor, image: Tensor) -> list[float]:
+    """Return what `to_8bit` makes of a change in levels, under L2 with a budget for the sum of squares."""
+    eps = (budget / change_levels.numel()) ** 0.5 * LEVEL
+    return ((to_8bit("l2", eps, image, image + change_levels * LEVEL) - image) * 255).round().flatten().tolist()
 
 
 @pytest.mark.parametrize(
@@ -122,25 +122,25 @@ def spent(budget: float, wanted: Tensor, image: Tensor) -> list[float]:
 )
 def test_under_l2_the_budget_is_spent_along_the_change(budget: float, delivered: list[float]) -> None:
     image = torch.full((1, 1, 1, 4), 100 / 255, dtype=torch.float64)
-    wanted = torch.tensor([0.6, -2.2, 1.4, 0.0], dtype=torch.float64).view(1, 1, 1, 4)
-    assert spent(budget, wanted, image) == delivered
+    change_levels = torch.tensor([0.6, -2.2, 1.4, 0.0], dtype=torch.float64).view(1, 1, 1, 4)
+    assert delivered_levels(budget, change_levels, image) == delivered
 
 
-def test_what_would_round_to_nothing_is_delivered_as_a_few_whole_levels() -> None:
+def test_a_change_that_would_round_to_nothing_becomes_a_few_whole_levels() -> None:
     image = torch.full((1, 1, 1, 100), 100 / 255, dtype=torch.float64)
-    wanted = torch.linspace(0.01, 0.4, 100, dtype=torch.float64).view(1, 1, 1, 100)
-    assert spent(7, wanted, image) == [0] * 93 + [1] * 7
-    assert sum(spent(7, torch.full_like(wanted, 0.2), image)) == 7  # all alike: as many as fit
+    change_levels = torch.linspace(0.01, 0.4, 100, dtype=torch.float64).view(1, 1, 1, 100)
+    assert delivered_levels(7, change_levels, image) == [0] * 93 + [1] * 7
+    assert sum(delivered_levels(7, torch.full_like(change_levels, 0.2), image)) == 7  # all alike: as many as fit
 
 
 def test_whole_levels_inside_the_ball_stay_as_they_are() -> None:
     image = torch.full((1, 1, 1, 4), 100 / 255, dtype=torch.float64)
-    wanted = torch.tensor([1.0, -3.0, 0.0, 2.0], dtype=torch.float64).view(1, 1, 1, 4)
-    assert spent(100, wanted, image) == [1, -3, 0, 2]
+    change_levels = torch.tensor([1.0, -3.0, 0.0, 2.0], dtype=torch.float64).view(1, 1, 1, 4)
+    assert delivered_levels(100, change_levels, image) == [1, -3, 0, 2]
 
 
 @pytest.mark.parametrize(("norm", "border"), [("linf", 2.0), ("l2", 1.0)])
-def test_inside_is_told_in_whole_numbers(norm: Norm, border: float) -> None:
+def test_inside_is_computed_in_whole_levels(norm: Norm, border: float) -> None:
     images = torch.full((1, 1, 1, 4), 100 / 255)
     others = (images * 255 + torch.tensor([2.0, 0, 0, 0])) / 255 + 1e-9
     assert inside(norm, border * LEVEL, images, others).all()

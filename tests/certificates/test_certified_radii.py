@@ -1,4 +1,4 @@
-"""No attack succeeds inside a certified radius; bounds hold, and hold for the detector itself."""
+"""Certificates: no attack succeeds inside a certified radius, and every bound holds."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from toys import random_images, tiny_detector
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.threat_model import Norm, radius
 from advforensics.certificates.certified_radii import LINEAR, certify_linear, certify_smoothing
-from advforensics.certificates.layers import RELU, SILU, TANH, Activation, Convolution, unroll
+from advforensics.certificates.layers import RELU, SILU, TANH, Activation, Convolution, layer_sequence
 from advforensics.certificates.linear_bounds import Linearization
 from advforensics.certificates.smoothing import ABSTAINS, Smoothed
 from advforensics.detectors.constrained import ConstrainedConv
@@ -46,10 +46,10 @@ FRONT_ENDS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def built(
+def make_detector(
     front_end: str, activation: type[nn.Module], channels: int = 1, size: int = 32, spread: bool = True
 ) -> Detector:
-    """Return a small detector whose weights and batch statistics are those of no fresh network."""
+    """Return a small detector with weights and batch statistics moved off their initial values."""
     torch.manual_seed(0)
     front, truncation = FRONT_ENDS[front_end], None if front_end == "plain" else 64.0
     trunk = partial(Trunk, widths=[4, 6], strides=[2, 2], spread=spread, activation=activation)
@@ -62,8 +62,8 @@ def built(
     return detector.eval()
 
 
-def right(detector: nn.Module, images: Tensor) -> Tensor:
-    """Return the labels that make every answer right."""
+def predictions(detector: nn.Module, images: Tensor) -> Tensor:
+    """Return the detector's answers, to use as labels."""
     with torch.no_grad():
         labels: Tensor = detector(images).argmax(dim=1)
     return labels
@@ -71,13 +71,13 @@ def right(detector: nn.Module, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("activation", [nn.SiLU, nn.ReLU])
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
-def test_unrolled_it_is_the_same_network(front_end: str, activation: type[nn.Module]) -> None:
-    detector, images = built(front_end, activation, channels=3), random_images(3, channels=3)
-    torch.testing.assert_close(unroll(detector)(images.double()), detector.double()(images.double()))
+def test_the_layer_sequence_gives_the_logits_of_the_detector(front_end: str, activation: type[nn.Module]) -> None:
+    detector, images = make_detector(front_end, activation, channels=3), random_images(3, channels=3)
+    torch.testing.assert_close(layer_sequence(detector)(images.double()), detector.double()(images.double()))
 
 
 @pytest.mark.parametrize("activation", [TANH, SILU, RELU])
-def test_a_remainder_lies_within_its_bounds_and_touches_them_nearly(activation: Activation) -> None:
+def test_a_remainder_lies_within_its_bounds_and_the_bounds_are_tight(activation: Activation) -> None:
     at = torch.linspace(-6, 6, 97, dtype=torch.float64)
     for half in (0.03, 0.7, 5.0):
         low, high = -half * torch.ones_like(at), 0.6 * half * torch.ones_like(at)
@@ -92,33 +92,33 @@ def test_a_remainder_lies_within_its_bounds_and_touches_them_nearly(activation: 
 
 
 @pytest.mark.parametrize("front_end", ["constrained", "plain"])
-def test_jacobians_are_those_of_automatic_differentiation(front_end: str) -> None:
-    network = unroll(built(front_end, nn.SiLU, channels=3))
-    image = torch.rand(3, 33, 38, generator=torch.Generator().manual_seed(0))  # of sizes that no stride divides
-    last = len(network.steps)  # where the head begins
-    first = min(i for i, step in enumerate(network.steps) if isinstance(step, Activation))
+def test_jacobians_equal_those_of_automatic_differentiation(front_end: str) -> None:
+    network = layer_sequence(make_detector(front_end, nn.SiLU, channels=3))
+    image = torch.rand(3, 33, 38, generator=torch.Generator().manual_seed(0))  # of a size that no stride divides
+    last = len(network.layers)  # the head follows
+    first = min(i for i, layer in enumerate(network.layers) if isinstance(layer, Activation))
 
     def through(maps: Tensor, begin: int, end: int) -> Tensor:
-        for step in network.steps[begin:end]:
-            maps = step(maps[None])[0] if isinstance(step, Convolution) else step.function(maps)
+        for layer in network.layers[begin:end]:
+            maps = layer(maps[None])[0] if isinstance(layer, Convolution) else layer.function(maps)
         return maps
 
     stage = Linearization(network, image, label=0)._stages[-1]
     rows = torch.autograd.functional.jacobian(lambda maps: through(maps, 0, last), image.double()).flatten(3)
-    torch.testing.assert_close(stage.reach["linf"], rows.abs().sum(dim=3))
-    torch.testing.assert_close(stage.reach["l2"], rows.norm(dim=3))
+    torch.testing.assert_close(stage.dual_norms["linf"], rows.abs().sum(dim=3))
+    torch.testing.assert_close(stage.dual_norms["l2"], rows.norm(dim=3))
     inner = through(image.double(), 0, first + 1)
     rows = torch.autograd.functional.jacobian(lambda maps: through(maps, first + 1, last), inner).flatten(3)
-    middle, half = torch.randn_like(inner), torch.rand_like(inner)
-    shift, spread = stage.rows[0].carry(middle, half)
-    torch.testing.assert_close(shift, rows @ middle.flatten(), rtol=1e-4, atol=1e-4)
-    exact = rows.abs() @ half.flatten()
-    assert (spread >= exact + (shift - rows @ middle.flatten()).abs()).all()  # rounding is paid for
+    centre, half_width = torch.randn_like(inner), torch.rand_like(inner)
+    shift, spread = stage.jacobians[0](centre, half_width)
+    torch.testing.assert_close(shift, rows @ centre.flatten(), rtol=1e-4, atol=1e-4)
+    exact = rows.abs() @ half_width.flatten()
+    assert (spread >= exact + (shift - rows @ centre.flatten()).abs()).all()  # the bound includes rounding
     torch.testing.assert_close(spread, exact, rtol=1e-3, atol=1e-3)
 
 
-def test_a_deviation_lies_within_its_bounds_and_touches_them_nearly() -> None:
-    pooled = unroll(built("constrained", nn.SiLU)).head
+def test_a_standard_deviation_lies_within_its_bounds_and_the_bounds_are_tight() -> None:
+    pooled = layer_sequence(make_detector("constrained", nn.SiLU)).head
     generator = torch.Generator().manual_seed(0)
     for half in (0.01, 0.5, 3.0):
         at = torch.randn(6, 4, 4, dtype=torch.float64, generator=generator).requires_grad_()
@@ -139,7 +139,7 @@ def test_a_deviation_lies_within_its_bounds_and_touches_them_nearly() -> None:
 def test_no_margin_in_a_ball_is_below_its_bound(
     front_end: str, activation: type[nn.Module], spread: bool, norm: Norm
 ) -> None:
-    network = unroll(built(front_end, activation, spread=spread))
+    network = layer_sequence(make_detector(front_end, activation, spread=spread))
     image = random_images(1)[0]
     linear = Linearization(network, image, label=0)
     torch.testing.assert_close(linear.margins, _margins(network(image[None].double())))
@@ -149,7 +149,7 @@ def test_no_margin_in_a_ball_is_below_its_bound(
         bounds = linear.lower_bounds(norm, eps)
         for other in range(2):
             moving = image[None].double().requires_grad_()
-            for _ in range(10):  # down one margin's slope, which is as low as one gets
+            for _ in range(10):  # minimise one margin by gradient descent
                 (gradient,) = torch.autograd.grad(_margins(network(moving))[other], moving)
                 step = gradient.sign() if norm == "linf" else gradient / gradient.norm()
                 length = radius(norm, eps, moving)
@@ -177,8 +177,8 @@ def _into_ball(norm: Norm, length: float, image: Tensor, moved: Tensor) -> Tenso
     return moved
 
 
-def test_small_balls_are_judged_as_well_as_by_the_gradient_alone() -> None:
-    network, image = unroll(built("constrained", nn.SiLU)), random_images(1)[0]
+def test_in_small_balls_the_bound_approaches_that_of_the_gradient() -> None:
+    network, image = layer_sequence(make_detector("constrained", nn.SiLU)), random_images(1)[0]
     linear = Linearization(network, image, label=0)
     pictures = image[None].double().requires_grad_()
     (gradient,) = torch.autograd.grad(_margins(network(pictures))[0], pictures)
@@ -186,29 +186,29 @@ def test_small_balls_are_judged_as_well_as_by_the_gradient_alone() -> None:
     for levels in (1e-1, 1e-2):
         lost = linear.lower_bounds("linf", 0.0)[0] - linear.lower_bounds("linf", levels / 255)[0]
         gaps.append(float(lost / (levels / 255 * gradient.abs().sum()) - 1))
-    assert 0 < gaps[1] < gaps[0] / 8  # what is not linear goes with the square of the radius
+    assert 0 < gaps[1] < gaps[0] / 8  # the remainders grow with the square of the radius
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("front_end", "activation"), [("constrained", nn.SiLU), ("plain", nn.ReLU)])
 def test_no_attack_succeeds_inside_a_certified_radius(front_end: str, activation: type[nn.Module], norm: Norm) -> None:
-    detector, images = built(front_end, activation), random_images(3, seed=3)
-    labels = right(detector, images)
-    rows = certify_linear(detector, unroll(detector), images, labels, [norm])
+    detector, images = make_detector(front_end, activation), random_images(3, seed=3)
+    labels = predictions(detector, images)
+    rows = certify_linear(detector, layer_sequence(detector), images, labels, [norm])
     radii = [float(row["radius_levels"]) for (row,) in rows]
-    assert min(radii) > 0  # every one of them puts the attacks to the test
+    assert min(radii) > 0  # each of the balls is attacked
     fell = 0
     for image, label, levels in zip(images.split(1), labels.split(1), radii, strict=True):
         for attack in ATTACKS[norm]:
             inside = attack(detector, image, label, 0.999 * levels / 255)
             assert detector(inside).argmax(dim=1) == label
             fell += int(detector(attack(detector, image, label, 0.5)).argmax(dim=1) != label)
-    assert fell > 0  # attacks that never succeed prove nothing
+    assert fell > 0  # the attacks work outside the balls
 
 
-def test_what_is_wrong_when_clean_has_no_radius() -> None:
-    detector, images = built("constrained", nn.SiLU), random_images(2)
-    rows = certify_linear(detector, unroll(detector), images, (right(detector, images) + 1) % 3, NORMS)
+def test_an_image_wrong_when_clean_has_radius_zero() -> None:
+    detector, images = make_detector("constrained", nn.SiLU), random_images(2)
+    rows = certify_linear(detector, layer_sequence(detector), images, (predictions(detector, images) + 1) % 3, NORMS)
     assert [[(row["radius_levels"], row["correct"]) for row in both] for both in rows] == [[(0.0, False)] * 2] * 2
     assert [row["norm"] for row in rows[0]] == NORMS
     assert {row["method"] for row in rows[0]} == {LINEAR}
@@ -216,38 +216,42 @@ def test_what_is_wrong_when_clean_has_no_radius() -> None:
 
 def test_layers_without_a_rule_are_refused() -> None:
     with pytest.raises(TypeError, match="not Sequential"):
-        unroll(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+        layer_sequence(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     with pytest.raises(TypeError, match="no rule for GELU"):
-        unroll(built("constrained", nn.GELU))
+        layer_sequence(make_detector("constrained", nn.GELU))
 
 
-def test_a_network_that_is_not_the_detector_is_refused() -> None:
+def test_layers_of_another_detector_are_refused() -> None:
     images = random_images(2)
     with pytest.raises(ValueError, match="no bound"):
         certify_linear(
-            built("constrained", nn.SiLU), unroll(tiny_detector().eval()), images, torch.zeros(2).long(), NORMS
+            make_detector("constrained", nn.SiLU),
+            layer_sequence(tiny_detector().eval()),
+            images,
+            torch.zeros(2).long(),
+            NORMS,
         )
 
 
 class Threshold(nn.Module):
-    """Says class 1 if the first pixel exceeds a half: its smoothed version is known exactly."""
+    """Answers class 1 if the first pixel exceeds 0.5; its smoothed version is known exactly."""
 
     def forward(self, images: Tensor) -> Tensor:
         side = 100 * (images[:, 0, 0, 0] - 0.5)
         return torch.stack([-side, side], dim=1)
 
 
-def test_a_vote_is_certified_as_far_as_is_known_from_theory() -> None:
+def test_the_certified_radius_of_a_vote_approaches_the_exact_one() -> None:
     smoothed = Smoothed(Threshold(), sigma_levels=25.5, samples=4000)  # sigma 0.1
     image = torch.full((1, 4, 4), 0.5)
-    image[0, 0, 0] = 0.6  # one sigma from the border: the true radius is that, and no certificate may exceed it
+    image[0, 0, 0] = 0.6  # one sigma from the border, which is the exact radius
     radii = [smoothed.certify(image, number) for number in range(30)]
     assert all(answer == 1 for answer, _ in radii)
     longest = max(eps for _, eps in radii) * math.sqrt(image.numel())
     assert 0.09 < longest <= 0.1
 
 
-def test_a_vote_too_close_to_call_is_not_called() -> None:
+def test_a_vote_too_close_to_call_abstains() -> None:
     smoothed = Smoothed(Threshold(), sigma_levels=10, samples=200)
     image = torch.full((1, 4, 4), 0.5)
     assert smoothed.predict(image) == ABSTAINS
@@ -256,13 +260,13 @@ def test_a_vote_too_close_to_call_is_not_called() -> None:
     assert smoothed.predict(image) == smoothed.certify(image)[0] == 1
 
 
-def test_unanimous_votes_prove_no_more_than_their_number() -> None:
+def test_the_number_of_votes_limits_the_certified_radius() -> None:
     smoothed = Smoothed(Threshold(), sigma_levels=1, samples=100, alpha=0.001)
     _, eps = smoothed.certify(torch.ones(1, 4, 4))
     assert eps * 4 == pytest.approx(float(gaussian.ppf(0.001 ** (1 / 100))) / 255)
 
 
-def test_certificates_of_a_vote_do_not_depend_on_what_was_asked_before() -> None:
+def test_certificates_of_a_vote_do_not_depend_on_earlier_calls() -> None:
     smoothed = Smoothed(tiny_detector(), sigma_levels=8, samples=50)
     images = random_images(4)
     labels = torch.tensor([smoothed.certify(image, number)[0] for number, image in enumerate(images)])
@@ -285,7 +289,7 @@ def test_no_attack_on_a_vote_succeeds_inside_its_certified_radius() -> None:
                 assert smoothed.predict(inside[0], number) in (answer, ABSTAINS)
 
 
-def test_what_is_attacked_is_the_mean_over_the_noise() -> None:
+def test_the_attacked_output_is_the_mean_probability_over_the_noise() -> None:
     smoothed = Smoothed(tiny_detector(), sigma_levels=8, draws=3)
     images = random_images(2)
     probabilities = smoothed(images).exp()

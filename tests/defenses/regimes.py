@@ -1,4 +1,4 @@
-"""Defences around a network so small and smooth that everything about it can be computed to the last digit."""
+"""Defences around small, smooth float64 networks, whose derivatives can be checked to many digits."""
 
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ LABELS = torch.tensor([0, 1, 2, 1, 0, 2])
 
 
 class Smooth(nn.Module):
-    """Smooth and small: a convolution, batch statistics, SiLU, a linear layer; 3 logits from 8x8 pictures."""
+    """Convolution, batch normalisation, SiLU and a linear layer: 3 logits from 8x8 pictures."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,8 +27,8 @@ class Smooth(nn.Module):
         return logits
 
 
-class Depth(nn.Module):
-    """Stochastic depth: a linear layer beside the way through, which half of the pictures go without in training."""
+class StochasticDepth(nn.Module):
+    """A residual linear layer that half of the pictures skip in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,17 +36,17 @@ class Depth(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(N, 72)`` of ``(N, 72)``."""
-        taken = torch.rand(len(maps), 1, dtype=maps.dtype) < 0.5 if self.training else 0.5
-        moved: Tensor = maps + self.layer(maps).tanh() * taken
-        return moved
+        used = torch.rand(len(maps), 1, dtype=maps.dtype) < 0.5 if self.training else 0.5
+        output: Tensor = maps + self.layer(maps).tanh() * used
+        return output
 
 
 def random_detector(kind: str) -> nn.Module:
-    """Return a float64 network in training mode that draws at random: ``dropout``, or stochastic ``depth``."""
+    """Return a float64 network in training mode with ``dropout`` or with stochastic ``depth``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        chance = nn.Dropout(0.1) if kind == "dropout" else Depth()
-        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Flatten(), chance, nn.Linear(72, 3)).double()
+        random_layer = nn.Dropout(0.1) if kind == "dropout" else StochasticDepth()
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Flatten(), random_layer, nn.Linear(72, 3)).double()
 
 
 def smooth_detector() -> nn.Module:
@@ -60,7 +60,7 @@ def smooth_detector() -> nn.Module:
 
 
 def batches_seen(detector: nn.Module) -> int:
-    """Return how many batches have moved the batch statistics of a network."""
+    """Return how many batches have updated the batch statistics of a network."""
     return int(detector.state_dict()["layers.1.num_batches_tracked"])
 
 

@@ -1,4 +1,4 @@
-"""Free training moves its perturbation with the gradients of the very pass that it minimises."""
+"""Free training updates its perturbation with the gradients of the pass that it minimises."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Free:
     return regime(Free, eps_levels=4.0, warmup=0.3)
 
 
-def test_a_step_is_a_pass_and_the_perturbation_climbs_inside_its_ball(module: Free) -> None:
+def test_a_step_takes_one_pass_and_the_perturbation_raises_the_loss_within_its_radius(module: Free) -> None:
     pictures = 0.2 + 0.6 * images()
     losses = []
     with counted(module.detector) as cost:
@@ -28,10 +28,10 @@ def test_a_step_is_a_pass_and_the_perturbation_climbs_inside_its_ball(module: Fr
     assert cost.backward == 4 * 6
     assert losses[0] == pytest.approx(F.cross_entropy(module.detector(pictures), LABELS).item())
     assert losses[-1] > losses[0]
-    assert losses[-1] == pytest.approx(losses[1], rel=0.05)  # one full step reaches the border of the ball
+    assert losses[-1] == pytest.approx(losses[1], rel=0.05)  # one step is as long as the radius
 
 
-def test_the_perturbation_is_carried_on_but_not_into_the_next_epoch(module: Free) -> None:
+def test_the_perturbation_is_kept_between_batches_and_reset_between_epochs(module: Free) -> None:
     module.training_loss(images(), LABELS)
     carried = module.delta
     assert carried is not None

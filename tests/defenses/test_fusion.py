@@ -5,17 +5,23 @@ from functools import partial
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 import torchattacks
+from configs import config
+from hydra.utils import instantiate
 from regimes import LABELS, batches_seen, images, random_detector, regime, smooth_detector
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.threat_model import LEVEL
+from advforensics.defenses.adversarial import TrainingAttack
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.gradient_penalty import GradientPenalty
+from advforensics.defenses.noise_fgsm import NoiseFGSM
 from advforensics.defenses.regularized_fusion import RegularizedFusion
 from advforensics.detectors.cost import counted
 
@@ -159,7 +165,62 @@ def test_reuse_takes_two_passes_and_the_textbook_three() -> None:
         module = fused(detector, reuse_gradient=reuse)
         with counted(detector) as cost:
             module.training_loss(images(), LABELS).backward()
-        assert cost.backward == passes * 6
+        assert (cost.forward, cost.backward) == (passes * 6, passes * 6)
+
+
+@pytest.mark.parametrize(("defense", "passes"), [("adversarial_fusion", 2), ("regularized_fusion", 3)])
+def test_by_default_torchattacks_makes_the_examples_of_every_step(
+    defense: str, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real warm-up
+    made: list[Tensor] = []
+    forward = torchattacks.FGSM.forward
+
+    def noted(attack: torchattacks.FGSM, pictures: Tensor, labels: Tensor) -> Tensor:
+        made.append(forward(attack, pictures, labels))
+        return made[-1]
+
+    monkeypatch.setattr(torchattacks.FGSM, "forward", noted)
+    detector = smooth_detector().float().train()
+    settings = config("train", "folder=.", f"defense={defense}").defense.module
+    module: AdversarialFusion = instantiate(settings, detector=detector, classes=3)
+    counts: list[int] = []
+
+    class Count(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            counts.append(len(made))
+            assert module.last_examples is not None
+            assert not made or torch.equal(module.last_examples[0], made[-1])
+
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", callbacks=[Count()], enable_progress_bar=False, **options)
+    with counted(detector) as cost:
+        trainer.fit(module, DataLoader([(images().float(), LABELS)] * 5, batch_size=None))  # type: ignore[arg-type]
+    assert counts == [0, 1, 2, 3, 4]  # the warm-up begins at radius 0, where there is nothing to make
+    assert (cost.forward, cost.backward) == (passes * 30, passes * 30)
+
+
+@pytest.mark.parametrize("attack", [PGD, NoiseFGSM(2.0)])
+def test_an_attack_that_needs_passes_of_its_own_says_what_to_set(attack: TrainingAttack) -> None:
+    module = fused(attack=attack, reuse_gradient=True)
+    with pytest.raises(ValueError, match=r"other images: set defense\.module\.reuse_gradient=false$"):
+        module.training_loss(images(), LABELS)
+
+
+def test_reuse_shows_the_attack_the_network_in_training_mode_and_leaves_it_there() -> None:
+    detector, other = smooth_detector().train(), smooth_detector().train()
+    normalization = next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d))
+    modes: list[bool] = []
+    detector.register_forward_hook(lambda *_: modes.append(normalization.training))
+    module = fused(detector, reuse_gradient=True)
+    module.training_loss(images(), LABELS).backward()
+    assert modes == [True, True]
+    assert detector.training
+    pictures = images().requires_grad_()
+    (gradients,) = torch.autograd.grad(F.cross_entropy(other(pictures), LABELS), pictures)
+    assert module.last_examples is not None
+    expected = (images() + 8 * LEVEL * gradients.sign()).clamp(0, 1)
+    torch.testing.assert_close(module.last_examples[0], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("fusion", "passes"), [("sum", 2), ("replace", 1)])
@@ -190,9 +251,8 @@ def test_twins_carry_no_gradient_and_weights_get_theirs() -> None:
         ({"weight": -0.1}, "between 0 and 1"),
         ({"weight": 1.1}, "between 0 and 1"),
         ({"fusion": "mix"}, "'mix'"),
-        ({"reuse_gradient": True, "attack": PGD}, "set reuse_gradient=false"),
-        ({"reuse_gradient": True, "fusion": "replace"}, "set reuse_gradient=false"),
-        ({"reuse_gradient": True, "weight": 1.0}, "set reuse_gradient=false"),
+        ({"reuse_gradient": True, "fusion": "replace"}, r"set defense\.module\.reuse_gradient=false"),
+        ({"reuse_gradient": True, "weight": 1.0}, r"set defense\.module\.reuse_gradient=false"),
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The penalty is exact, per image and differentiated twice; the finite difference converges to it."""
+"""The exact penalty is per image and has the right gradient; the finite difference converges to it."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,17 +11,17 @@ from regimes import LABELS, batches_seen, images, random_detector, smooth_detect
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty, exact, steepest
+from advforensics.defenses.gradient_penalty import ORDERS, GradientPenalty, exact, steepest_ascent
 from advforensics.detectors.cost import counted
 
 NORMS = pytest.mark.parametrize("norm", list(ORDERS))
 SQUARED = pytest.mark.parametrize("squared", [False, True])
-CHANCE = pytest.mark.parametrize("chance", ["dropout", "depth"])
+RANDOM = pytest.mark.parametrize("kind", ["dropout", "depth"])
 METHODS = pytest.mark.parametrize("method", ["exact", "finite_difference"])
 
 
 def central_differences(value: Callable[[], Tensor], network: nn.Module, step: float = 1e-5) -> Tensor:
-    """Return the central finite difference of a number in every weight of a network."""
+    """Return the derivative of a number in every weight of a network, by central finite differences."""
     weights = parameters_to_vector(network.parameters()).detach()
     slopes = []
     for index in range(len(weights)):
@@ -37,7 +37,7 @@ def central_differences(value: Callable[[], Tensor], network: nn.Module, step: f
 
 
 def slopes(loss: Tensor, network: nn.Module) -> Tensor:
-    """Return the gradient of a loss with respect to the weights, zero where they do not matter."""
+    """Return the gradient of a loss with respect to the weights, zero for weights that it does not depend on."""
     gradient = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True, materialize_grads=True)
     return parameters_to_vector(gradient)
 
@@ -52,15 +52,13 @@ def test_the_gradient_of_the_exact_penalty_is_that_of_finite_differences_in_ever
     found = slopes(penalty(detector, images(), LABELS)[1], detector)
     expected = central_differences(lambda: penalty(detector, images(), LABELS)[1], detector)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8 * expected.abs().max().item())
-    assert found.abs().max() > 0.01  # it matters
+    assert found.abs().max() > 0.01
 
 
 @NORMS
 @SQUARED
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "batch statistics"])
-def test_the_finite_difference_converges_with_the_first_order_of_its_step(
-    norm: Any, squared: bool, training: bool
-) -> None:
+def test_the_finite_difference_converges_to_first_order_in_its_step(norm: Any, squared: bool, training: bool) -> None:
     detector = smooth_detector().train(training)
     _, value, _ = GradientPenalty("exact", norm, squared, 1)(detector, images(), LABELS)
     expected = slopes(value, detector)
@@ -78,25 +76,25 @@ def test_the_finite_difference_converges_with_the_first_order_of_its_step(
 
 @METHODS
 @NORMS
-def test_loss_and_gradients_are_those_of_each_image_alone(method: Any, norm: Any) -> None:
+def test_loss_and_gradients_agree_with_one_image_at_a_time(method: Any, norm: Any) -> None:
     detector = smooth_detector()
     loss, penalty, gradients = GradientPenalty(method, norm, False, 1e-4)(detector, images(), LABELS)
-    alone, norms = [], []
+    losses, norms = [], []
     for index in range(len(LABELS)):
         image = images()[index : index + 1].requires_grad_()
-        alone.append(F.cross_entropy(detector(image), LABELS[index : index + 1]))
-        (gradient,) = torch.autograd.grad(alone[-1], image, retain_graph=True)
+        losses.append(F.cross_entropy(detector(image), LABELS[index : index + 1]))
+        (gradient,) = torch.autograd.grad(losses[-1], image, retain_graph=True)
         torch.testing.assert_close(gradients[index], gradient[0], rtol=1e-10, atol=1e-14)
         norms.append(torch.linalg.vector_norm(gradient, ord=ORDERS[norm]))
-    torch.testing.assert_close(loss, torch.stack(alone).mean(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-12, atol=0)
     torch.testing.assert_close(penalty, torch.stack(norms).mean(), rtol=1e-12 if method == "exact" else 1e-4, atol=0)
-    torch.testing.assert_close(slopes(loss, detector), slopes(torch.stack(alone).mean(), detector))
+    torch.testing.assert_close(slopes(loss, detector), slopes(torch.stack(losses).mean(), detector))
 
 
 @NORMS
-def test_steepest_ascent_meets_the_dual_norm(norm: Any) -> None:
+def test_steepest_ascent_has_length_1_in_the_dual_norm_and_attains_the_norm(norm: Any) -> None:
     gradients = torch.randn(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    direction = steepest(gradients, norm)
+    direction = steepest_ascent(gradients, norm)
     dual = {"l1": torch.inf, "l2": 2, "linf": 1}[norm]
     assert torch.linalg.vector_norm(direction, ord=dual, dim=1).tolist() == pytest.approx([1] * 5)
     norms = torch.linalg.vector_norm(gradients, ord=ORDERS[norm], dim=1)
@@ -116,28 +114,26 @@ def test_a_constant_detector_has_no_penalty_and_finite_gradients(method: Any, sq
 
 
 @METHODS
-def test_statistics_move_once_per_step_and_the_images_of_the_batch_not_at_all(method: Any) -> None:
-    detector, plain = smooth_detector().train(), smooth_detector().train()
+def test_batch_statistics_are_updated_once_per_step_and_the_batch_is_unchanged(method: Any) -> None:
+    detector, other = smooth_detector().train(), smooth_detector().train()
     before = batches_seen(detector)
     batch = images()
     loss, penalty, _ = GradientPenalty(method, "l2", False, 1.0)(detector, batch, LABELS)
     (loss + penalty).backward()
-    plain(images())
+    other(images())
     assert batches_seen(detector) == before + 1
-    moved = dict(plain.named_buffers())
-    assert all(torch.equal(buffer, moved[name]) for name, buffer in detector.named_buffers())
+    expected = dict(other.named_buffers())
+    assert all(torch.equal(buffer, expected[name]) for name, buffer in detector.named_buffers())
     assert detector.training
     assert not batch.requires_grad
     assert torch.equal(batch, images())
 
 
-@CHANCE
+@RANDOM
 @NORMS
 @SQUARED
-def test_both_passes_of_the_finite_difference_meet_the_same_random_network(
-    norm: Any, squared: bool, chance: str
-) -> None:
-    detector = random_detector(chance)
+def test_both_passes_of_the_finite_difference_draw_the_same_random_numbers(norm: Any, squared: bool, kind: str) -> None:
+    detector = random_detector(kind)
     for seed in range(5):
         values, gradients = [], []
         for method in ("exact", "finite_difference"):
@@ -149,10 +145,10 @@ def test_both_passes_of_the_finite_difference_meet_the_same_random_network(
         assert (gradients[1] - gradients[0]).norm() < 1e-3 * gradients[0].norm()
 
 
-@CHANCE
+@RANDOM
 @METHODS
-def test_the_next_step_draws_on_from_where_one_pass_would_have_left(method: Any, chance: str) -> None:
-    detector = random_detector(chance)
+def test_after_the_penalty_the_generator_is_where_one_pass_would_have_left_it(method: Any, kind: str) -> None:
+    detector = random_detector(kind)
     torch.manual_seed(0)
     GradientPenalty(method, "l2", False, 0.05)(detector, images(), LABELS)
     found = detector(images())
@@ -170,7 +166,7 @@ def test_the_finite_difference_takes_two_passes() -> None:
     assert (cost.forward, cost.backward) == (12, 12)
 
 
-def test_frozen_weights_stay_out_of_it() -> None:
+def test_frozen_weights_get_no_gradient() -> None:
     detector = smooth_detector()
     frozen = next(detector.parameters()).requires_grad_(False)
     loss, penalty, _ = GradientPenalty("finite_difference", "l2", False, 0.01)(detector, images(), LABELS)
@@ -178,7 +174,7 @@ def test_frozen_weights_stay_out_of_it() -> None:
     assert frozen.grad is None
 
 
-def test_both_derivatives_are_there_for_the_exact_one() -> None:
+def test_the_exact_gradients_can_be_differentiated_again() -> None:
     losses, gradients = exact(smooth_detector(), images(), LABELS)
     assert losses.shape == (6,)
     assert gradients.shape == images().shape
@@ -193,7 +189,7 @@ def test_both_derivatives_are_there_for_the_exact_one() -> None:
         (("exact", "l2", 0), "step_levels must be positive"),
     ],
 )
-def test_nonsense_is_refused(options: Any, message: str) -> None:
+def test_invalid_options_are_refused(options: Any, message: str) -> None:
     method, norm, step = options
     with pytest.raises(ValueError, match=message):
         GradientPenalty(method, norm, False, step)

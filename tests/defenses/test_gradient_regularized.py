@@ -1,4 +1,4 @@
-"""Cross-entropy and the weighted penalty, which grows."""
+"""The loss is cross-entropy plus the penalty, whose weight warms up."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from advforensics.defenses.gradient_regularized import GradientRegularized
 METHODS = pytest.mark.parametrize("penalty", ["exact", "finite_difference"])
 
 
-def regularized(**options: Any) -> GradientRegularized:
+def gradient_regularized(**options: Any) -> GradientRegularized:
     given = {"warmup": 0.5, "norm": "l2", "squared": False, "step_levels": 0.01, **options}
     return regime(GradientRegularized, **given)
 
@@ -21,17 +21,17 @@ def regularized(**options: Any) -> GradientRegularized:
 @METHODS
 def test_the_loss_is_cross_entropy_and_the_weighted_mean_norm(penalty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Baseline, "progress", 0.25)
-    module = regularized(weight=0.8, penalty=penalty)
+    module = gradient_regularized(weight=0.8, penalty=penalty)
     loss, norm, _ = GradientPenalty(penalty, "l2", False, 0.01)(module.detector, images(), LABELS)
     torch.testing.assert_close(module.training_loss(images(), LABELS), loss + 0.4 * norm, rtol=1e-12, atol=0)
 
 
 @METHODS
 @pytest.mark.parametrize(("weight", "progress"), [(0.0, 1.0), (0.8, 0.0)])
-def test_without_weight_or_at_the_start_it_is_plain_training(
+def test_with_weight_0_or_before_the_warm_up_it_is_plain_training(
     weight: float, progress: float, penalty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Baseline, "progress", progress)
-    module = regularized(weight=weight, penalty=penalty)
+    module = gradient_regularized(weight=weight, penalty=penalty)
     plain = regime(Baseline, module.detector)
     assert torch.equal(module.training_loss(images(), LABELS), plain.training_loss(images(), LABELS))

@@ -1,9 +1,9 @@
-"""MART is the boosted loss of the examples, and a divergence that counts where the detector is unsure."""
+"""The loss of MART is boosted cross-entropy plus a divergence that counts more where the detector is uncertain."""
 
 import pytest
 import torch
 import torchattacks
-from regimes import LABELS, images, random_detector, regime
+from regimes import LABELS, images, regime
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.defenses.baseline import Baseline
@@ -12,7 +12,7 @@ from advforensics.defenses.mart import Mart
 FGSM = TorchAttack("fgsm", torchattacks.FGSM, "linf")
 
 
-def test_the_loss_is_as_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_agrees_with_its_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
     module = regime(Mart, attack=FGSM, eps_levels=8.0, warmup=0.0, weight=3.0)
     found = module.training_loss(images(), LABELS)
@@ -20,13 +20,13 @@ def test_the_loss_is_as_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     q = module.detector(module.adversarial_examples(images(), LABELS)).softmax(1)
     terms = []
     for clean, adversarial, label in zip(p, q, LABELS.tolist(), strict=True):
-        wrong = max(value for index, value in enumerate(adversarial.tolist()) if index != label)
-        boosted = -adversarial[label].log() - torch.log(torch.tensor(1 - wrong, dtype=torch.float64))
+        likeliest_wrong = max(value for index, value in enumerate(adversarial.tolist()) if index != label)
+        boosted = -adversarial[label].log() - torch.log(torch.tensor(1 - likeliest_wrong, dtype=torch.float64))
         terms.append(boosted + 3 * (clean * (clean / adversarial).log()).sum() * (1 - clean[label]))
     torch.testing.assert_close(found, torch.stack(terms).mean())
 
 
-def test_a_certain_detector_has_a_finite_loss() -> None:
+def test_a_very_confident_detector_has_a_finite_loss() -> None:
     module = regime(Mart, attack=FGSM, eps_levels=8.0, warmup=0.0, weight=3.0)
     with torch.no_grad():
         for weight in module.detector.parameters():
@@ -35,17 +35,3 @@ def test_a_certain_detector_has_a_finite_loss() -> None:
     loss.backward()
     assert torch.isfinite(loss)
     assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in module.detector.parameters())
-
-
-@pytest.mark.parametrize("chance", ["dropout", "depth"])
-def test_a_random_network_agrees_with_itself_about_the_same_picture(
-    chance: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Baseline, "progress", 0.0)
-    detector = random_detector(chance)
-    losses = []
-    for weight in (0.0, 3.0):
-        torch.manual_seed(0)
-        module = regime(Mart, detector, attack=FGSM, eps_levels=8.0, warmup=0.3, weight=weight)
-        losses.append(module.training_loss(images(), LABELS))
-    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-15)

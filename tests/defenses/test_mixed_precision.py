@@ -1,4 +1,4 @@
-"""Every defence trains every detector under autocast, and what sees the picture is differentiated in full precision."""
+"""Every defence trains every detector under autocast; layers that see the picture keep full precision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from configs import DEFENSES, config
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_configs import MISSING
 from torch import Tensor, nn
-from toys import DEFENSES, config, random_images
+from toys import random_images
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.gradient_penalty import exact
 from advforensics.defenses.shared_pass import shared_pass
@@ -25,7 +26,7 @@ BFLOAT16 = torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 class Network(nn.Module):
-    """Somebody's network."""
+    """A network for ``detector=module``."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -40,13 +41,13 @@ class Network(nn.Module):
 
 @pytest.fixture(scope="module")
 def defenses() -> dict[str, Any]:
-    """Return how each defence is built, and those with a penalty also with the exact one."""
-    every: dict[str, Any] = {}
+    """Return the config of each defence; those with a penalty also with the exact one."""
+    shipped: dict[str, Any] = {}
     for name in DEFENSES:
         module = config("train", "folder=.", f"defense={name}", *MISSING.get(name, [])).defense.module
-        every[name] = OmegaConf.to_container(module, resolve=True)
-    exactly = {f"{name}, exact": {**every[name], "penalty": "exact"} for name in every if "penalty" in every[name]}
-    return {**every, **exactly}
+        shipped[name] = OmegaConf.to_container(module, resolve=True)
+    penalised = [name for name in shipped if "penalty" in shipped[name]]
+    return {**shipped, **{f"{name}, exact": {**shipped[name], "penalty": "exact"} for name in penalised}}
 
 
 @pytest.fixture(scope="module", params=DETECTORS)
@@ -55,11 +56,11 @@ def build(request: pytest.FixtureRequest) -> Callable[[], nn.Module]:
     network = [f"detector.model.network._target_={__name__}.Network"] if request.param == "module" else []
     composed = config("train", "folder=.", f"detector={request.param}", *network)
 
-    def built() -> nn.Module:
+    def build_shipped() -> nn.Module:
         torch.manual_seed(0)
         return build_detector(composed, ("a", "b", "c"), (1, 32, 32))
 
-    return built
+    return build_shipped
 
 
 def test_every_defence_takes_a_step(
@@ -78,18 +79,18 @@ def test_every_defence_takes_a_step(
 
 
 @pytest.mark.parametrize("method", [shared_pass, exact])
-def test_what_sees_the_picture_is_differentiated_in_full_precision(
+def test_gradients_with_respect_to_the_picture_have_full_precision(
     build: Callable[[], nn.Module], method: Callable[..., tuple[Tensor, Tensor]]
 ) -> None:
     detector = build().eval()
     images = random_images(2)
-    reaching: list[Tensor] = []  # the gradient of the loss with respect to the residual
+    residual_gradients: list[Tensor] = []
 
-    def caught(module: nn.Module, inputs: Any, residual: Tensor) -> None:
-        residual.register_hook(reaching.append)
+    def keep_gradient(module: nn.Module, inputs: Any, residual: Tensor) -> None:
+        residual.register_hook(residual_gradients.append)
 
     if isinstance(detector, Detector):
-        detector.truncation.register_forward_hook(caught)
+        detector.truncation.register_forward_hook(keep_gradient)
     with BFLOAT16:
         _, found = method(detector, images, LABELS)
     assert found.dtype == torch.float32
@@ -97,6 +98,6 @@ def test_what_sees_the_picture_is_differentiated_in_full_precision(
     assert F.cosine_similarity(found.flatten(1), precise.flatten(1)).min() > 0.95
     if isinstance(detector, Detector):
         seen = images.clone().requires_grad_()
-        share = len(images) if method is shared_pass else 1
-        (precise,) = torch.autograd.grad(detector.residual(seen), seen, share * reaching[0].detach())
+        scale = len(images) if method is shared_pass else 1
+        (precise,) = torch.autograd.grad(detector.residual(seen), seen, scale * residual_gradients[0].detach())
     torch.testing.assert_close(found, precise, rtol=1e-4, atol=1e-5 * precise.abs().max().item())

@@ -1,4 +1,4 @@
-"""TrainingAttack of N-FGSM lie in the wider ball, go uphill, and leave the network as it was."""
+"""Examples of N-FGSM lie within noise plus step, and making them leaves the network unchanged."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from advforensics.defenses.noise_fgsm import NoiseFGSM
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])
-def test_twins_lie_within_noise_and_step(noise: float) -> None:
+def test_examples_lie_within_noise_plus_step(noise: float) -> None:
     detector, pictures = smooth_detector(), 0.2 + 0.6 * images()
     moved = (NoiseFGSM(noise)(detector, pictures, LABELS, 4 * LEVEL) - pictures).abs()
     assert moved.max() <= (noise + 1) * 4 * LEVEL + 1e-12
@@ -25,7 +25,7 @@ def test_without_noise_it_is_fgsm() -> None:
     torch.testing.assert_close(NoiseFGSM(0.0)(detector, images(), LABELS, 4 * LEVEL), expected)
 
 
-def test_it_leaves_the_network_as_it_was() -> None:
+def test_it_leaves_the_network_unchanged() -> None:
     detector = smooth_detector().train()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     examples = NoiseFGSM(2.0)(detector, images(), LABELS, 4 * LEVEL)

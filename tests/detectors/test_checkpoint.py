@@ -1,4 +1,4 @@
-"""A checkpoint gives the same detector back, with the facts about it."""
+"""A checkpoint restores the same detector with its provenance."""
 
 import hashlib
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from toys import TINY_DETECTOR, Compose, random_images
+from configs import TINY_DETECTOR, Compose
+from toys import random_images
 
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
 
 
-def test_the_same_detector_comes_back_with_its_facts(composed: Compose, tmp_path: Path) -> None:
+def test_the_same_detector_is_restored_with_its_provenance(composed: Compose, tmp_path: Path) -> None:
     config = composed("train", *TINY_DETECTOR, "defense=baseline", "folder=.", "seed=3")
     classes, shape, path = ("none", "blür", "noise"), (3, 32, 32), tmp_path / "checkpoint.pt"
     detector = build_detector(config, classes, shape)
@@ -42,7 +43,7 @@ def test_a_missing_checkpoint_is_an_error_that_says_what_to_run(tmp_path: Path) 
         load_checkpoint(tmp_path / "checkpoint.pt")
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_another_file_of_torch_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"state_dict": {}}, path)
     with pytest.raises(ValueError, match="not a checkpoint"):
@@ -64,7 +65,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-def test_a_file_that_is_nothing_of_the_kind_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_text("hello")
     with pytest.raises(ValueError, match="not a checkpoint"):

@@ -1,4 +1,4 @@
-"""Learned filters stay prediction errors, whatever an optimiser does to them."""
+"""Learned filters keep the constraint of prediction errors, whatever an optimiser does to them."""
 
 import pytest
 import torch
@@ -28,13 +28,13 @@ def test_the_constraint_survives_optimiser_steps(size: int) -> None:
     assert (layer.weight - before).abs().max() > 0.1
 
 
-def test_content_without_detail_leaves_no_residual() -> None:
+def test_a_constant_picture_has_no_residual() -> None:
     layer = ConstrainedConv(channels=1, filters=4, size=5).double()
     flat = torch.full((1, 1, 9, 9), 0.7, dtype=torch.float64)
     torch.testing.assert_close(layer(flat), torch.zeros(1, 4, 5, 5, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
-def test_channels_are_filtered_apart() -> None:
+def test_channels_are_filtered_separately() -> None:
     layer = ConstrainedConv(channels=3, filters=4, size=3)
     images = torch.rand(1, 3, 9, 9)
     changed = images.clone()
@@ -44,17 +44,17 @@ def test_channels_are_filtered_apart() -> None:
     assert moved.nonzero().flatten().tolist() == [4, 5, 6, 7]
 
 
-def test_the_picture_is_handed_on_beside_the_residuals() -> None:
+def test_the_picture_can_be_output_beside_the_residuals() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        alone = ConstrainedConv(channels=2, filters=3, size=5)
+        without = ConstrainedConv(channels=2, filters=3, size=5)
         torch.manual_seed(0)
-        beside = ConstrainedConv(channels=2, filters=3, size=5, picture=0.25)
+        with_picture = ConstrainedConv(channels=2, filters=3, size=5, picture=0.25)
     images = torch.rand(4, 2, 9, 8)
-    both = beside(images).unflatten(1, (2, 4))
-    torch.testing.assert_close(both[:, :, :3].flatten(1, 2), alone(images))
+    both = with_picture(images).unflatten(1, (2, 4))
+    torch.testing.assert_close(both[:, :, :3].flatten(1, 2), without(images))
     torch.testing.assert_close(both[:, :, 3], images[..., 2:-2, 2:-2] / 4)
-    assert (alone.out_channels, beside.out_channels) == (6, 8)
+    assert (without.out_channels, with_picture.out_channels) == (6, 8)
 
 
 @pytest.mark.parametrize("size", [1, 4])

@@ -1,4 +1,4 @@
-"""What went through a detector is counted, forwards and backwards."""
+"""Images that go through a detector are counted, forwards and backwards."""
 
 import time
 
@@ -32,7 +32,7 @@ def test_forward_and_backward_images_are_counted() -> None:
         assert (cost.forward, cost.backward) == (14, 4 + 2 * 5)
 
 
-def test_a_cascade_tells_every_image_that_went_through_the_detector() -> None:
+def test_the_costs_of_a_cascade_count_every_image_that_went_through_the_detector() -> None:
     images = 0.4 + 0.2 * random_images(8, size=8)
     labels = Brightness()(images).argmax(dim=1)
     labels[0] = 1 - labels[0]
@@ -45,10 +45,10 @@ def test_a_cascade_tells_every_image_that_went_through_the_detector() -> None:
     with counted(detector) as cost:
         whole = run_cascade(settings, [ascent], EightBit(passes=2))
         floats = run_cascade(settings, [MinimumNorm("fmn", "linf", 5), ascent], Float(), whole)
-    told = pd.concat([whole.costs, floats.costs])
-    assert told["forward"].sum() == cost.forward
-    assert told["backward"].sum() == cost.backward
-    clean = told[told["attack"] == "clean"]
+    costs = pd.concat([whole.costs, floats.costs])
+    assert costs["forward"].sum() == cost.forward
+    assert costs["backward"].sum() == cost.backward
+    clean = costs[costs["attack"] == "clean"]
     assert (clean["eps_levels"] == 0).all()
     assert clean.groupby("domain")["forward"].sum().to_dict() == {"8bit": 8, "float": 8}
 

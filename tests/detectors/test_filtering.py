@@ -1,4 +1,4 @@
-"""The fast filter is torch's convolution, and so are its derivatives of first and second order."""
+"""The fast filter agrees with torch's convolution, and its derivatives are right."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_filtering_is_a_convolution(channels: int, filters: int) -> None:
     assert torch.autograd.gradgradcheck(filtered, (images,))
 
 
-def test_weights_that_learn_get_their_gradient_beside_the_images() -> None:
+def test_images_and_weights_both_get_gradients() -> None:
     images = torch.rand(2, 1, 9, 9, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(4, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda images, weight: filter2d(images, weight, 1), (images, weight))

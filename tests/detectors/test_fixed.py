@@ -1,4 +1,4 @@
-"""The fixed filter banks are blind to what they ought to be blind to, and to nothing else."""
+"""The fixed filter banks ignore smooth content as they should, and nothing else."""
 
 import pytest
 import torch
@@ -30,20 +30,20 @@ def test_there_are_30_different_kernels_that_sum_to_0_around_a_centre_of_minus_1
     assert torch.equal(kernels[:, 2, 2], -torch.ones(30))
 
 
-@pytest.mark.parametrize(("filters", "blind_below"), [(FIRST, 1), (SECOND, 2), (THIRD, 3), (PREDICTORS, 2)], ids=str)
-def test_differences_of_an_order_are_blind_to_polynomials_of_a_lower_degree(filters: slice, blind_below: int) -> None:
-    for degree in range(blind_below):
+@pytest.mark.parametrize(("filters", "order"), [(FIRST, 1), (SECOND, 2), (THIRD, 3), (PREDICTORS, 2)], ids=str)
+def test_differences_ignore_polynomials_of_a_degree_below_their_order(filters: slice, order: int) -> None:
+    for degree in range(order):
         assert responses(degree, filters).max() < 1e-4
     if filters is not PREDICTORS:
-        assert responses(blind_below, filters).min() > 0.3
+        assert responses(order, filters).min() > 0.3
 
 
-def test_no_kernel_is_blind_to_noise() -> None:
+def test_every_kernel_responds_to_noise() -> None:
     noise = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     assert SRM(channels=1)(noise).std(dim=(0, 2, 3)).min() > 0.1
 
 
-def test_the_laplacian_is_that_of_a_polynomial() -> None:
+def test_the_laplacian_of_a_polynomial_is_exact() -> None:
     layer = Laplacian(channels=1)
     assert (layer(monomials(0)) == 0).all()
     assert (layer(monomials(1)) == 0).all()
@@ -53,12 +53,12 @@ def test_the_laplacian_is_that_of_a_polynomial() -> None:
 
 
 @pytest.mark.parametrize("bank", [SRM, Laplacian])
-def test_channels_are_filtered_apart_by_the_whole_bank(bank: type[SRM] | type[Laplacian]) -> None:
+def test_the_whole_bank_filters_each_channel_separately(bank: type[SRM] | type[Laplacian]) -> None:
     images = torch.rand(2, 3, 9, 9)
     colour, grey = bank(channels=3), bank(channels=1)
     assert colour.out_channels == 3 * grey.out_channels
-    apart = torch.cat([grey(images[:, channel : channel + 1]) for channel in range(3)], dim=1)
-    torch.testing.assert_close(colour(images), apart)
+    separate = torch.cat([grey(images[:, channel : channel + 1]) for channel in range(3)], dim=1)
+    torch.testing.assert_close(colour(images), separate)
 
 
 def test_nothing_is_learned() -> None:

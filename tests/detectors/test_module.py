@@ -1,4 +1,4 @@
-"""Anybody's network is trained, kept and attacked as ours are, or refused with the reason."""
+"""A network from outside is trained, saved and attacked like the package's own, or refused with the reason."""
 
 from functools import partial
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from configs import IGNORE_LIGHTNING_WARNINGS, SHORT_TRAINING, Compose, only
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from toys import QUIET, TINY_DETECTOR, TINY_TRAINING, Compose, only, random_images
+from toys import random_images
 
 from advforensics.defenses.gradient_penalty import exact
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint
@@ -23,7 +24,7 @@ CLASSES = ("one", "two", "three")
 
 
 class Net(nn.Module):
-    """A small network, with batch statistics and dropout, that is told the number of classes as torchvision does."""
+    """A small network with batch normalisation and dropout; ``num_classes`` is its keyword, as in torchvision."""
 
     def __init__(self, num_classes: int = 1000, channels: int = 1, widths: list[int] | None = None) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Net(nn.Module):
         return logits
 
 
-class Probable(Net):
+class Softmax(Net):
     """Ends with a softmax."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -54,15 +55,15 @@ class Probable(Net):
 
 
 class Detached(Net):
-    """Takes its input out of the graph."""
+    """Detaches its input."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
         return super().forward(images.detach())
 
 
-class Wordy(Net):
-    """Gives more than a tensor, as some packages do."""
+class Dictionary(Net):
+    """Returns a dictionary, as networks of some packages do."""
 
     def forward(self, images: Tensor) -> Any:
         """Return logits in a dictionary."""
@@ -70,7 +71,7 @@ class Wordy(Net):
 
 
 class Infinite(Net):
-    """Divides by nothing."""
+    """Divides by zero."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return infinite logits."""
@@ -78,7 +79,7 @@ class Infinite(Net):
 
 
 class Attentive(nn.Module):
-    """Attends to rows of pixels, by fused kernels where it may."""
+    """Attends to rows of pixels; it would use fused kernels."""
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -93,23 +94,23 @@ class Attentive(nn.Module):
         return logits
 
 
-def chosen(name: str, *overrides: str) -> tuple[str, ...]:
+def network_overrides(name: str, *overrides: str) -> tuple[str, ...]:
     """Return the overrides that train a network of this file."""
     return ("detector=module", f"detector.model.network._target_={__name__}.{name}", *overrides)
 
 
 def config(composed: Compose, name: str, *overrides: str) -> DictConfig:
-    return composed("train", "folder=.", *chosen(name, *overrides))
+    return composed("train", "folder=.", *network_overrides(name, *overrides))
 
 
 def adapted(network: Any = Net, **options: Any) -> Adapted:
-    """Return an adapter with the options of the YAML file, but for these."""
-    given = {"channels": 1, "classes": 3, "classes_as": "num_classes", "as_rgb": False, "mean": 0.5, "std": 0.25}
+    """Return an adapted network with the YAML file's options, changed by ``options``."""
+    defaults = {"channels": 1, "classes": 3, "classes_as": "num_classes", "as_rgb": False, "mean": 0.5, "std": 0.25}
     torch.manual_seed(0)
-    return Adapted(network=network, **{**given, **options}).eval()
+    return Adapted(network=network, **{**defaults, **options}).eval()
 
 
-def test_the_network_sees_what_ours_see_unless_told_otherwise(composed: Compose) -> None:
+def test_by_default_the_network_sees_pictures_normalised_as_our_detectors_do(composed: Compose) -> None:
     detector = build_detector(config(composed, "Net"), CLASSES, (1, 32, 32)).eval()
     assert isinstance(detector, Adapted)
     images = random_images(2)
@@ -117,7 +118,7 @@ def test_the_network_sees_what_ours_see_unless_told_otherwise(composed: Compose)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_channels_are_normalised_each_by_its_own_and_grey_becomes_rgb(channels: int) -> None:
+def test_mean_and_std_can_be_per_channel_and_grey_becomes_rgb(channels: int) -> None:
     detector = adapted(partial(Net, channels=3), channels=channels, as_rgb=True, mean=[0.1, 0.2, 0.3], std=[1, 2, 4])
     images = random_images(2, channels=channels)
     rgb = images.repeat(1, 3 // channels, 1, 1)
@@ -125,7 +126,7 @@ def test_channels_are_normalised_each_by_its_own_and_grey_becomes_rgb(channels: 
     torch.testing.assert_close(detector(images), detector.network(expected))
 
 
-def test_the_network_is_told_the_classes_or_knows_them(composed: Compose) -> None:
+def test_the_network_gets_the_number_of_classes_by_any_keyword_or_none(composed: Compose) -> None:
     for name, *overrides in [
         ("Net", "+detector.model.network.widths=[5]"),  # as a plain list
         ("Attentive", "detector.model.classes_as=k"),
@@ -136,7 +137,7 @@ def test_the_network_is_told_the_classes_or_knows_them(composed: Compose) -> Non
 
 
 def test_autocast_changes_nothing() -> None:
-    # Near white bfloat16 has steps of a level: an eighth of one would not exist.
+    # Near white bfloat16 has steps of a level, so smaller differences would vanish.
     detector, images = adapted(), 1 - random_images(4) / 16
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = detector(images)
@@ -153,7 +154,7 @@ def test_a_network_with_attention_has_a_second_derivative() -> None:
     assert (weight.grad != 0).any()
 
 
-def test_looking_at_a_network_leaves_it_as_it_was() -> None:
+def test_checking_a_network_leaves_it_unchanged() -> None:
     detector = adapted().train()
     layers = list(detector.get_submodule("network.layers").children())
     layers[1].eval()
@@ -168,27 +169,27 @@ def test_looking_at_a_network_leaves_it_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "reason"),
     [
-        ("Probable", [], "gives probabilities.*leave the last softmax out"),
-        ("Detached", [], "detached from the picture"),
-        ("Wordy", [], "gives dict, not a tensor of logits"),
+        ("Softmax", [], "returns probabilities.*Leave the last softmax out"),
+        ("Detached", [], "no gradient with respect to the picture"),
+        ("Dictionary", [], r"returns dict for pictures .*, not a tensor of logits"),
         ("Infinite", [], "not finite"),
         (
             "Net",
             ["detector.model.classes_as=null"],
-            "gives 1000 logits, but the store has 3 classes, one, two, three.*num_cl",
+            r"returns \(2, 1000\) .*, but the store has 3 classes: one, two, three.*classes_as=KEYWORD",
         ),
         ("Net", ["detector.model.classes_as=null", "+detector.model.network.num_classes=1"], "one logit per picture"),
         ("Net", ["+detector.model.network.channels=3"], r"fails on pictures \(2, 1, 32, 32\).*as_rgb=true"),
     ],
 )
-def test_what_is_no_detector_is_refused_with_the_reason(
+def test_an_unsuitable_network_is_refused_with_the_reason(
     name: str, overrides: list[str], reason: str, composed: Compose
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         build_detector(config(composed, name, *overrides), CLASSES, (1, 32, 32))
 
 
-def test_a_keyword_that_the_network_does_not_know_is_named(composed: Compose) -> None:
+def test_a_keyword_that_the_network_does_not_take_is_named_in_the_error(composed: Compose) -> None:
     with pytest.raises(InstantiationException, match=r"cannot be built with num_classes=3.*classes_as=KEYWORD"):
         build_detector(config(composed, "Attentive"), CLASSES, (1, 32, 32))
 
@@ -201,12 +202,12 @@ def test_a_keyword_that_the_network_does_not_know_is_named(composed: Compose) ->
         ({"std": 0.0}, "std above 0"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         adapted(**options)
 
 
-@QUIET
+@IGNORE_LIGHTNING_WARNINGS
 @pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize(
     "overrides",
@@ -216,11 +217,9 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason:
     ],
     ids=["exact", "bf16"],
 )
-def test_it_is_trained_kept_and_attacked(overrides: tuple[str, ...], composed: Compose, store: Path) -> None:
-    tiny = TINY_TRAINING[len(TINY_DETECTOR) :]
-    scores = train(
-        composed("train", f"store={store}", "folder=one", *chosen("Net", "detector.name=net"), *tiny, *overrides)
-    )
+def test_it_is_trained_saved_and_attacked(overrides: tuple[str, ...], composed: Compose, store: Path) -> None:
+    chosen = (*network_overrides("Net", "detector.name=net"), *SHORT_TRAINING, *overrides)
+    scores = train(composed("train", f"store={store}", "folder=one", *chosen))
     trained = load_checkpoint("one/checkpoint.pt")
     assert isinstance(trained.detector, Adapted)
     assert (trained.name, trained.classes) == ("net", PatchStore(store).classes)

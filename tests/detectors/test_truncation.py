@@ -1,4 +1,4 @@
-"""Residuals are limited smoothly, and stay as they are where they are small."""
+"""Residuals are limited smoothly; small ones hardly change."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from advforensics.detectors.truncation import Truncation
 
 
-def test_it_is_odd_rising_and_bounded() -> None:
+def test_it_is_odd_increasing_and_bounded() -> None:
     residual = torch.linspace(-50, 50, 1001, dtype=torch.float64)
     truncation = Truncation(levels=4, scale=4)
     limited = truncation(residual)
@@ -17,7 +17,7 @@ def test_it_is_odd_rising_and_bounded() -> None:
     assert (limited.diff() >= 0).all()
 
 
-def test_a_level_of_the_picture_is_a_share_of_the_limit() -> None:
+def test_the_limit_is_in_levels_of_the_picture() -> None:
     one_level = torch.tensor(4 / 255, dtype=torch.float64, requires_grad=True)  # after a normalisation by 4
     limited = Truncation(levels=3, scale=4)(one_level)
     assert limited.item() == pytest.approx(math.tanh(1 / 3), rel=1e-12)

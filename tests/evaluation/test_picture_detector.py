@@ -1,4 +1,4 @@
-"""Verdicts on pictures."""
+"""Detectors of whole pictures."""
 
 import torch
 from toys import random_images, tiny_detector
@@ -6,7 +6,7 @@ from toys import random_images, tiny_detector
 from advforensics.evaluation.picture_detector import PictureDetector
 
 
-def test_the_verdict_is_the_mean_of_the_patches_in_any_order() -> None:
+def test_logits_are_the_mean_over_the_patches_in_any_order() -> None:
     detector = tiny_detector().eval()
     patches = random_images(6)
     picture = torch.cat(list(patches[:3]), dim=2)[None]
@@ -14,5 +14,5 @@ def test_the_verdict_is_the_mean_of_the_patches_in_any_order() -> None:
     logits = PictureDetector(detector, 3)(torch.cat([picture, other]))
     single = detector(patches)
     torch.testing.assert_close(logits, torch.stack([single[:3].mean(dim=0), single[3:].mean(dim=0)]))
-    turned = torch.cat([patches[2], patches[0], patches[1]], dim=2)[None]
-    torch.testing.assert_close(PictureDetector(detector, 3)(turned), logits[:1])
+    reordered = torch.cat([patches[2], patches[0], patches[1]], dim=2)[None]
+    torch.testing.assert_close(PictureDetector(detector, 3)(reordered), logits[:1])

@@ -1,4 +1,4 @@
-"""Post-processing: how much they change a picture, what they do to a detector, and their curve over epsilon."""
+"""Post-processing: how much an operation changes a picture, and the curve over epsilon."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from toys import Brightness, picture, random_images
 
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.postprocessing import (
-    LADDERS,
+    STRENGTHS,
     Operation,
     Pixels,
     Postprocessing,
@@ -28,7 +28,7 @@ COLUMNS = {
 }
 
 
-def targets(channels: int = 1) -> EvaluationSet:
+def evaluation_set(channels: int = 1) -> EvaluationSet:
     images = random_images(6, size=16, channels=channels)
     labels = Brightness()(images).argmax(dim=1)
     return EvaluationSet(images, labels, [f"s{number}" for number in range(6)], ["p", "p", "q", "q", "r", "r"])
@@ -39,8 +39,8 @@ def rms(pixels: Pixels, altered: Pixels) -> float:
 
 
 @pytest.mark.parametrize("pixels", [GREY, picture(3).pixels])
-@pytest.mark.parametrize(("operation", "strengths"), LADDERS.items())
-def test_a_ladder_changes_more_and_more(operation: Operation, strengths: tuple[float, ...], pixels: Pixels) -> None:
+@pytest.mark.parametrize(("operation", "strengths"), STRENGTHS.items())
+def test_stronger_operations_change_more(operation: Operation, strengths: tuple[float, ...], pixels: Pixels) -> None:
     before = pixels.copy()
     altered = [operation(pixels, strength) for strength in strengths]
     assert all(found.shape == pixels.shape and found.dtype == np.uint8 for found in altered)
@@ -50,7 +50,7 @@ def test_a_ladder_changes_more_and_more(operation: Operation, strengths: tuple[f
     assert changes[-1] == max(changes)
 
 
-def test_operations_do_what_they_are_called() -> None:
+def test_operations_do_what_their_names_say() -> None:
     assert np.array_equal(median(GREY, 3)[1:-1, 1:-1][5, 5], np.median(GREY[5:8, 5:8]))
     assert abs(rms(GREY, noise(GREY, 4)) - 4) < 0.3
     assert np.array_equal(noise(GREY, 4), noise(GREY, 4))
@@ -64,11 +64,11 @@ def test_operations_do_what_they_are_called() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_changes_are_measured(channels: int) -> None:
-    tried = targets(channels)
-    rows = Postprocessing({noise: (2,), blur: (1,)}).run(Brightness(), tried)
+    images = evaluation_set(channels)
+    rows = Postprocessing({noise: (2,), blur: (1,)}).run(Brightness(), images)
     assert len(rows) == 6 * 3
     altered = rows[rows["operation"] == "blur"]
-    for image, row in zip(tried.images, altered.to_dict("records"), strict=True):
+    for image, row in zip(images.images, altered.to_dict("records"), strict=True):
         levels = (image * 255).round().byte().permute(1, 2, 0).numpy()
         expected = blur(levels, 1).reshape(levels.shape)
         assert row["rms_levels"] == pytest.approx(rms(levels, expected), rel=1e-4)
@@ -79,8 +79,8 @@ def test_changes_are_measured(channels: int) -> None:
     assert (clean["rms_levels"] == 0).all()
 
 
-class Shown(Brightness):
-    """Notes what it is shown."""
+class Recorded(Brightness):
+    """Records its batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,14 +96,14 @@ def test_operations_on_a_picture_of_patches_are_operations_on_the_patches(channe
     patches = random_images(6, size=16, channels=channels)
     halves = patches[0::2], patches[1::2]
     labels, names = torch.zeros(3, dtype=torch.long), ["a", "b", "c"]
-    operations = Postprocessing({operation: strengths[-1:] for operation, strengths in LADDERS.items()})
-    detectors = whole, left, right = Shown(), Shown(), Shown()
-    tried = [EvaluationSet(torch.cat(halves, dim=3), labels, names, names, patches=2)]
-    tried += [EvaluationSet(half, labels, names, names) for half in halves]
+    operations = Postprocessing({operation: strengths[-1:] for operation, strengths in STRENGTHS.items()})
+    detectors = whole, left, right = Recorded(), Recorded(), Recorded()
+    images = [EvaluationSet(torch.cat(halves, dim=3), labels, names, names, patches=2)]
+    images += [EvaluationSet(half, labels, names, names) for half in halves]
     rows, *single = [
-        operations.run(detector, those)["rms_levels"] for detector, those in zip(detectors, tried, strict=True)
+        operations.run(detector, those)["rms_levels"] for detector, those in zip(detectors, images, strict=True)
     ]
-    assert len(whole.batches) == 1 + len(LADDERS)
+    assert len(whole.batches) == 1 + len(STRENGTHS)
     for together, *apart in zip(whole.batches, left.batches, right.batches, strict=True):
         assert torch.equal(together, torch.cat(apart, dim=3))
     assert rows.to_numpy() == pytest.approx(np.sqrt((single[0] ** 2 + single[1] ** 2) / 2).to_numpy(), rel=1e-4)
@@ -111,7 +111,7 @@ def test_operations_on_a_picture_of_patches_are_operations_on_the_patches(channe
 
 def test_other_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="grey or RGB"):
-        Postprocessing().run(Brightness(), targets(channels=2))
+        Postprocessing().run(Brightness(), evaluation_set(channels=2))
 
 
 def settings() -> pd.DataFrame:
@@ -139,11 +139,11 @@ def test_an_image_falls_where_a_setting_reaches_it() -> None:
 
 
 def test_the_curve_never_rises_and_begins_clean() -> None:
-    tried = targets()
-    rows = sample_rows(Postprocessing().run(Brightness(), tried), [0.5, 1, 2, 4, 8])
+    images = evaluation_set()
+    rows = sample_rows(Postprocessing().run(Brightness(), images), [0.5, 1, 2, 4, 8])
     curve = rows.groupby("eps_levels")["correct"].mean()
     assert curve.index.tolist() == [0, 0.5, 1, 2, 4, 8]
     assert curve.iloc[0] == 1
     assert curve.is_monotonic_decreasing
     assert (np.sqrt(rows["l2"] ** 2 / 256) * 255 <= rows["eps_levels"] * (1 + 1e-5)).all()
-    assert all(ours["sample_id"].tolist() == list(tried.sample_ids) for _, ours in rows.groupby("eps_levels"))
+    assert all(ours["sample_id"].tolist() == list(images.sample_ids) for _, ours in rows.groupby("eps_levels"))

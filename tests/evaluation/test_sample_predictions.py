@@ -1,4 +1,4 @@
-"""A row tells what is said of a picture, and its distance from the image."""
+"""A row tells what is predicted for a picture, and its distance from the image."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.sample_predictions import sample_predictions
 
 
-def test_answers_and_distances_are_those_of_the_pictures() -> None:
+def test_predictions_and_distances_are_those_of_the_pictures() -> None:
     targets = EvaluationSet(torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 2]), ["a", "b", "c"], ["p", "p", "q"])
     pictures = targets.images.clone()
     pictures[1, 0, 0, 0] += 2 * LEVEL
@@ -34,8 +34,8 @@ def test_answers_and_distances_are_those_of_the_pictures() -> None:
     )
 
 
-def test_scores_tell_apart_what_float32_probabilities_do_not() -> None:
+def test_scores_differ_where_float32_probabilities_do_not() -> None:
     targets = EvaluationSet(torch.zeros(4, 1, 2, 2), torch.ones(4, dtype=torch.int64), list("abcd"), list("abcd"))
     logits = torch.tensor([[0.0, 18.0, -9.0], [0.0, 100.0, -9.0], [18.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
-    told = sample_predictions(targets, targets.images, logits)["score"]
-    assert told.tolist() == pytest.approx([18, 100, np.log(2) - 18, np.log(2) - 100], rel=1e-6)
+    scores = sample_predictions(targets, targets.images, logits)["score"]
+    assert scores.tolist() == pytest.approx([18, 100, np.log(2) - 18, np.log(2) - 100], rel=1e-6)

@@ -1,4 +1,4 @@
-"""What was worked out is kept, and a sweep that is killed loses at most the batch it was at."""
+"""Outcomes are kept, and a killed sweep loses at most the batch in flight."""
 
 import random
 import time
@@ -25,13 +25,13 @@ KILLS = 10
 
 
 def never() -> Outcome:
-    raise AssertionError("what is kept is not worked out again")
+    raise AssertionError("this outcome was kept and must not be computed again")
 
 
-def test_an_outcome_is_worked_out_once(tmp_path: Path) -> None:
+def test_an_outcome_is_computed_once(tmp_path: Path) -> None:
     first = Journal(tmp_path).get("linf/a-0", lambda: OUTCOME)
-    again = Journal(tmp_path).get("linf/a-0", never)
-    for outcome in (first, again):
+    kept = Journal(tmp_path).get("linf/a-0", never)
+    for outcome in (first, kept):
         assert outcome.keys() == OUTCOME.keys()
         assert torch.equal(outcome["pictures"], OUTCOME["pictures"])
         assert (outcome["seconds"], outcome["forward"]) == (0.5, 3)
@@ -40,10 +40,10 @@ def test_an_outcome_is_worked_out_once(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
-    worked = []
+    calls = []
     for _ in range(2):
-        Journal(None).get("a", lambda: worked.append(1) or OUTCOME)  # type: ignore[func-returns-value]
-    assert len(worked) == 2
+        Journal(None).get("a", lambda: calls.append(1) or OUTCOME)  # type: ignore[func-returns-value]
+    assert len(calls) == 2
 
 
 def test_work_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -61,21 +61,21 @@ def test_a_file_cut_short_by_a_kill_does_not_count(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"whole.pt", "half.pt"}
 
 
-class Noted(Journal):
-    """Writes down each batch as its work begins."""
+class LoggedJournal(Journal):
+    """Writes the name of each batch to ``begun.txt`` when its work begins."""
 
     def get(self, name: str, work: Callable[[], Outcome]) -> Outcome:
-        def noted() -> Outcome:
+        def logged() -> Outcome:
             assert self.folder is not None
             with (self.folder / "begun.txt").open("a") as begun:
                 begun.write(f"{name}\n")
             return work()
 
-        return super().get(name, noted)
+        return super().get(name, logged)
 
 
 def sweep_into(folder: Path) -> None:
-    """Sweep a small detector; leave its rows, its files and what a kill leaves in a folder."""
+    """Sweep a small detector; write rows, costs, files and the journal into a folder."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     detector = nn.Sequential(nn.Conv2d(1, 8, 5, stride=2), nn.SiLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 3)).eval()
@@ -86,19 +86,13 @@ def sweep_into(folder: Path) -> None:
     names = [f"s{index}" for index in range(len(images))]
     attacks: list[AnyAttack] = [
         MinimumNorm("fmn", "linf", 10),
-        Ascent("ce", "linf", losses.cross_entropy, 10, fresh=True),
-        Ascent("margin", "linf", losses.margin, 20, fresh=True, thorough=True),
+        Ascent("ce", "linf", losses.cross_entropy, 10, random_start=True),
+        Ascent("margin", "linf", losses.margin, 20, random_start=True, patient=True),
     ]
     (folder / "journal").mkdir(parents=True, exist_ok=True)
-    journal = Noted(folder / "journal")
-    settings = SweepSettings(
-        detector,
-        EvaluationSet(images, labels, names, names),
-        eps_levels=[1, 2, 4],
-        batch_size=4,
-        seed=0,
-        journal=journal,
-    )
+    journal = LoggedJournal(folder / "journal")
+    evaluation_set = EvaluationSet(images, labels, names, names)
+    settings = SweepSettings(detector, evaluation_set, eps_levels=[1, 2, 4], batch_size=4, seed=0, journal=journal)
     swept = [run_cascade(settings, attacks, domain) for domain in (Png(folder / "files"), Float())]
     costs = pd.concat([part.costs for part in swept]).drop(columns="seconds")
     costs.to_parquet(folder / "costs.parquet")

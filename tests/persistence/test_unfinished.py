@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from configs import IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose, only
 from omegaconf import OmegaConf
 from test_sweep import checkpoint
-from toys import CUTTER, QUIET, TINY_TRAINING, Compose, Textures, only, toy_task
+from toys import CUTTER, Textures, toy_task
 
 from advforensics.evaluation.cascade import run_cascade
 from advforensics.persistence import provenance, unfinished
@@ -21,54 +22,53 @@ from advforensics.store.building import build
 from advforensics.sweep import sweep
 from advforensics.train import train
 
-pytestmark = QUIET
-CONFIG = OmegaConf.create({"seed": 1, "again": "${seed}", "attack": {"steps": 10}})
+pytestmark = IGNORE_LIGHTNING_WARNINGS
+CONFIG = OmegaConf.create({"seed": 1, "copy": "${seed}", "attack": {"steps": 10}})
 
 
-def changed(**identity: Any) -> dict[str, Any]:
-    return {"config": CONFIG, "detector": "abc", "store": "def"} | identity
+def identity(**changes: Any) -> dict[str, Any]:
+    return {"config": CONFIG, "detector": "abc", "store": "def"} | changes
 
 
-def test_work_of_the_same_identity_is_kept_and_nothing_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = unfinished_folder(tmp_path / "sweep" / "unfinished", **changed())
+def test_work_of_the_same_identity_is_kept_without_a_message(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = unfinished_folder(tmp_path / "sweep" / "unfinished", **identity())
     (folder / "a.pt").touch()
-    assert unfinished_folder(folder, **changed(config=CONFIG.copy())) == folder
+    assert unfinished_folder(folder, **identity(config=CONFIG.copy())) == folder
     assert {path.name for path in folder.iterdir()} == {"a.pt", IDENTITY}
     assert not caplog.records
 
 
 @pytest.mark.parametrize(
-    ("other", "named"),
+    ("changes", "listed"),
     [
-        ({"store": "deg"}, "for store changed"),
-        ({"detector": "abd"}, "for detector changed"),
-        ({"config": OmegaConf.merge(CONFIG, {"attack": {"steps": 20}})}, "for config.attack.steps changed"),
-        ({"config": OmegaConf.merge(CONFIG, {"seed": 2})}, "for config.again, config.seed changed"),
+        ({"store": "deg"}, "store"),
+        ({"detector": "abd"}, "detector"),
+        ({"config": OmegaConf.merge(CONFIG, {"attack": {"steps": 20}})}, "config.attack.steps"),
+        ({"config": OmegaConf.merge(CONFIG, {"seed": 2})}, "config.copy, config.seed"),
     ],
 )
-def test_work_of_another_identity_goes_and_the_message_names_what_changed(
-    other: dict[str, Any], named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_work_of_another_identity_is_deleted_and_the_message_lists_the_changes(
+    changes: dict[str, Any], listed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = unfinished_folder(tmp_path / "unfinished", **changed())
+    folder = unfinished_folder(tmp_path / "unfinished", **identity())
     (folder / "a.pt").touch()
     (tmp_path / "samples.parquet").touch()
-    unfinished_folder(folder, **changed(**other))
+    unfinished_folder(folder, **identity(**changes))
     assert [path.name for path in folder.iterdir()] == [IDENTITY]
     assert (tmp_path / "samples.parquet").exists()
-    assert [record.getMessage() for record in caplog.records] == [f"{folder}: unfinished work is thrown away, {named}"]
+    message = f"{folder}: unfinished work is deleted, because these changed: {listed}"
+    assert [record.getMessage() for record in caplog.records] == [message]
 
 
-def test_work_of_another_version_of_the_code_goes(
+def test_work_of_another_version_of_the_code_is_deleted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = unfinished_folder(tmp_path / "unfinished", **changed())
+    folder = unfinished_folder(tmp_path / "unfinished", **identity())
     (folder / "a.pt").touch()
     monkeypatch.setattr(unfinished, "code_digest", lambda: "of other code")
-    unfinished_folder(folder, **changed())
+    unfinished_folder(folder, **identity())
     assert not (folder / "a.pt").exists()
-    assert "for code changed" in caplog.text
+    assert "changed: code" in caplog.text
 
 
 def test_the_digest_of_the_code_follows_every_module_committed_or_not(
@@ -86,17 +86,17 @@ def test_the_digest_of_the_code_follows_every_module_committed_or_not(
         assert code_digest.__wrapped__() != before
 
 
-def test_what_a_kill_left_without_an_identity_does_not_count(tmp_path: Path) -> None:
+def test_work_without_an_identity_is_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "unfinished"
     folder.mkdir()
     (folder / "a.pt").touch()
-    unfinished_folder(folder, **changed())
+    unfinished_folder(folder, **identity())
     assert not (folder / "a.pt").exists()
     assert json.loads((folder / IDENTITY).read_text())["config.attack.steps"] == "10"
 
 
 class KilledError(Exception):
-    """What stands for a kill."""
+    """Simulates a kill."""
 
 
 def killed_after(original: Callable[..., Any], calls: int) -> Callable[..., Any]:
@@ -114,7 +114,7 @@ def killed_after(original: Callable[..., Any], calls: int) -> Callable[..., Any]
 
 @pytest.fixture
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Return a function that puts a store of other photographs into one and the same folder."""
+    """Return a function that builds a store of other photographs in the same folder."""
     folder = tmp_path_factory.mktemp("changing") / "patches"
 
     def of(first: int) -> Path:
@@ -125,7 +125,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 @pytest.mark.usefixtures("sketched", "unprobed", "unscored")
-def test_a_sweep_over_another_store_in_the_same_folder_begins_afresh(
+def test_a_sweep_over_another_store_in_the_same_folder_starts_again(
     composed: Compose, stores: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = stores(0)
@@ -137,14 +137,14 @@ def test_a_sweep_over_another_store_in_the_same_folder_begins_afresh(
             sweep(config)
     stores(100)
     sweep(config)
-    assert "for store changed" in caplog.text
+    assert "changed: store" in caplog.text
     rows = read_samples(Path("one/sweep/samples.parquet"))
     # The old store's outcomes, replayed over the new images, lay hundreds of levels off.
     assert (rows["linf_levels"] <= rows["eps_levels"] + 1e-3).all()
 
 
 @pytest.mark.usefixtures("unscored")
-def test_a_training_on_another_store_in_the_same_folder_begins_afresh(
+def test_a_training_on_another_store_in_the_same_folder_starts_again(
     composed: Compose, stores: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     quick = (*TINY_TRAINING, "selection.robust_validation=null", "trainer.max_epochs=1")
@@ -155,7 +155,7 @@ def test_a_training_on_another_store_in_the_same_folder_begins_afresh(
             train(config)
     stores(100)
     train(config)
-    assert "for store changed" in caplog.text
+    assert "changed: store" in caplog.text
     train(composed("train", f"store={config.store}", "folder=two", *quick))
     one, two = (torch.load(f"{folder}/checkpoint.pt")["state_dict"] for folder in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-SIZE = (14, 10)  # width and height of every picture that is not odd by its size
+SIZE = (14, 10)  # width and height, unless the size is what is odd
 
 
 def noise(channels: int = 3, dtype: type = np.uint8, seed: int = 0) -> NDArray[Any]:
@@ -27,7 +27,7 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def oriented(image: Image.Image, kind: str, orientation: int, **options: Any) -> bytes:
-    """Return a file that asks to be turned when it is shown."""
+    """Return a file with an EXIF orientation."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     return saved(image, kind, exif=exif, **options)
@@ -39,22 +39,15 @@ def png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(pixels: NDArray[Any], *extra: bytes, width: int | None = None, height: int | None = None) -> bytes:
-    """Return a PNG of 8 or 16 bits with 1 to 4 channels; ``width`` and ``height`` make its header lie."""
+    """Return a PNG of 8 or 16 bits with 1 to 4 channels; ``width`` and ``height`` give its header another size."""
     rows = pixels if pixels.ndim == 3 else pixels[..., None]
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[rows.shape[2]]
     header = struct.pack(
         ">IIBBBBB", width or rows.shape[1], height or rows.shape[0], 8 * rows.itemsize, colour_type, 0, 0, 0
     )
     body = b"".join(b"\0" + row.astype(rows.dtype.newbyteorder(">")).tobytes() for row in rows)
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            png_chunk(b"IHDR", header),
-            *extra,
-            png_chunk(b"IDAT", zlib.compress(body)),
-            png_chunk(b"IEND", b""),
-        ]
-    )
+    chunks = [png_chunk(b"IHDR", header), *extra, png_chunk(b"IDAT", zlib.compress(body)), png_chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def tiff(
@@ -104,7 +97,7 @@ def write_odd_files(folder: Path) -> dict[str, str | None]:
     """Fill a folder for ``Photos(folder, min_size=8)``.
 
     Returns:
-        For every candidate, by name and in order, how the reason of its rejection begins; ``None`` for a picture.
+        The names of all candidates in order, with the beginning of the reason for rejection; ``None`` for a picture.
     """
     rgb = Image.fromarray(noise())
     jpeg = saved(rgb.resize((60, 40)), "JPEG", quality=95)
@@ -113,11 +106,8 @@ def write_odd_files(folder: Path) -> dict[str, str | None]:
     first_frame, second_frame = Image.fromarray(noise(seed=1)), Image.fromarray(noise(seed=2))
     deep_rgba = np.dstack([noise(3, np.uint16), noise(1, np.uint16)])
     files: dict[str, tuple[bytes, str | None]] = {
-        # Pictures, however unusual.
-        "good/animated.webp": (
-            saved(first_frame, "WEBP", save_all=True, append_images=[second_frame], lossless=True),
-            None,
-        ),
+        # Accepted.
+        "good/animated.webp": (saved(first_frame, "WEBP", save_all=True, append_images=[second_frame]), None),
         "good/black-and-white.png": (saved(rgb.convert("1"), "PNG"), None),
         "good/cmyk.jpg": (saved(rgb.convert("CMYK"), "JPEG"), None),
         "good/cmyk.tif": (saved(rgb.convert("CMYK"), "TIFF"), None),
@@ -133,12 +123,12 @@ def write_odd_files(folder: Path) -> dict[str, str | None]:
         "good/no-ending": (saved(second_frame, "BMP"), None),
         "good/palette.png": (saved(rgb.quantize(16), "PNG", transparency=b"\0\x80\xff"), None),
         "good/progressive.JPG": (progressive, None),
-        "good/trailer.jpg": (jpeg + b"what some telephones put behind the picture" * 9, None),
+        "good/trailer.jpg": (jpeg + b"data that some phones append" * 9, None),
         "good/turned.jpg": (oriented(rgb, "JPEG", 6), None),
         "good/two-pictures.mpo": (saved(first_frame, "MPO", save_all=True, append_images=[second_frame]), None),
         "good/ümläut \n.png": (saved(rgb.rotate(180), "PNG"), None),
-        # Files that give none.
-        "odd/absurdly-large.png": (png(noise(), width=60_000, height=50_000), "absurdly large: 60000 x 50000 pixels"),
+        # Rejected.
+        "odd/absurdly-large.png": (png(noise(), width=60_000, height=50_000), "too large: 60000 x 50000 pixels"),
         "odd/bad-checksum.png": (good[:-13] + bytes([good[-13] ^ 1]) + good[-12:], "damaged or truncated PNG"),
         "odd/cmyk-16-bit.tif": (tiff(noise(4, np.uint16), 5), "unsupported pixels: 16 bits, mode CMYK"),
         "odd/empty.jpg": (b"", "empty file"),
@@ -165,11 +155,11 @@ def write_odd_files(folder: Path) -> dict[str, str | None]:
         "odd/without-its-end.png": (good[:-12], "damaged or truncated PNG"),
         "odd/zeros-from-the-middle.jpg": (
             jpeg[: len(jpeg) // 2] + bytes(len(jpeg)),
-            "damaged or truncated JPEG: it has no end marker",
+            "damaged or truncated JPEG: it has",
         ),
         "odd/zeros.jpg": (bytes(5000), "not an image"),
-        "zz-copy.mpo": (jpeg + b"what some telephones put behind the picture" * 9, "duplicate of good/trailer.jpg"),
-        # Passed over.
+        "zz-copy.mpo": (jpeg + b"data that some phones append" * 9, "duplicate of good/trailer.jpg"),
+        # Skipped.
         ".hidden.png": (good, None),
         ".thumbnails/small.png": (good, None),
     }

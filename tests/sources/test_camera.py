@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from advforensics.sources.camera import Camera, lens, mosaic, sense, tone
+from advforensics.sources.camera import Camera, lens, sense, tone
 
 IDEAL = Camera(
     blur=0.5,
@@ -28,13 +28,6 @@ def flat(red: float, green: float, blue: float, side: int = 32) -> np.ndarray:
     return np.broadcast_to(np.array([red, green, blue], np.float32), (side, side, 3)).copy()
 
 
-def test_the_mosaic_samples_one_colour_per_site() -> None:
-    colour = np.arange(4 * 6 * 3, dtype=np.float32).reshape(4, 6, 3)
-    channel = np.array([[0, 1] * 3, [1, 2] * 3] * 2)
-    expected = np.take_along_axis(colour, channel[..., None], axis=2)[..., 0]
-    np.testing.assert_array_equal(mosaic(colour), expected)
-
-
 def test_noise_variance_grows_linearly_with_the_signal() -> None:
     gain, read = 1e-3, 5e-3
     signals = np.linspace(0.05, 0.7, 8)
@@ -47,14 +40,14 @@ def test_noise_variance_grows_linearly_with_the_signal() -> None:
     assert offset == pytest.approx(read**2, abs=1e-5)
 
 
-def test_the_mean_signal_is_kept_and_a_full_well_clips() -> None:
+def test_noise_keeps_the_mean_signal_and_a_full_well_clips() -> None:
     rng = np.random.default_rng(0)
     assert sense(np.full((400, 400), 0.3, np.float32), 1e-3, 1e-3, rng).mean() == pytest.approx(0.3, abs=1e-3)
     assert sense(np.full((8, 8), 2.0, np.float32), 1e-3, 1e-3, rng).max() == 1
 
 
 @pytest.mark.parametrize("demosaic", ["bilinear", "edge-aware"])
-def test_without_noise_a_flat_colour_comes_back(demosaic: Literal["bilinear", "edge-aware"]) -> None:
+def test_without_noise_a_uniform_colour_is_reproduced(demosaic: Literal["bilinear", "edge-aware"]) -> None:
     picture = replace(IDEAL, demosaic=demosaic).photograph(flat(0.4, 0.2, 0.1), np.random.default_rng(0))
     expected = np.rint(tone(np.array([0.4, 0.2, 0.1], np.float32), 1.0) * 255)
     assert picture.dtype == np.uint8
@@ -69,7 +62,7 @@ def test_the_lens_keeps_light_and_blurs_more_in_the_corners() -> None:
     assert blurred[10, 10, 0] < 0.9 * blurred[50, 50, 0]
 
 
-def test_the_tone_curve_is_srgb_when_contrast_is_one_and_never_falls() -> None:
+def test_the_tone_curve_is_srgb_at_contrast_one_and_monotonic() -> None:
     light = np.linspace(-0.1, 1.1, 1000, dtype=np.float32)
     assert tone(np.array([0.18], np.float32), 1.0) == pytest.approx(0.4613, abs=1e-3)  # a grey card in sRGB: level 118
     for contrast in (1.0, 1.5):
@@ -89,7 +82,7 @@ def test_sharpening_overshoots_at_an_edge() -> None:
     assert sharp.min() < plain.min() - 5
 
 
-def test_jpeg_leaves_its_grid() -> None:
+def test_jpeg_compression_leaves_a_grid_of_blocks() -> None:
     light = np.random.default_rng(0).uniform(0.05, 0.5, (128, 128, 3)).astype(np.float32)
     compressed = replace(IDEAL, quality=30).photograph(light, np.random.default_rng(0))
     steps = np.abs(np.diff(compressed[..., 1].astype(float), axis=1)).mean(0)
@@ -97,6 +90,6 @@ def test_jpeg_leaves_its_grid() -> None:
 
 
 @pytest.mark.parametrize("shape", [(33, 32, 3), (32, 33, 3), (32, 32), (32, 32, 4)])
-def test_light_that_does_not_fit_the_mosaic_is_refused(shape: tuple[int, ...]) -> None:
+def test_light_of_odd_or_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="even"):
         IDEAL.photograph(np.ones(shape, np.float32), np.random.default_rng(0))

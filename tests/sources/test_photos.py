@@ -1,4 +1,4 @@
-"""The source ``photos``: any folder, exact pixels, a reason for every file left out."""
+"""The source ``photos``: any folder, exact pixels, a reason for every rejected file."""
 
 import hashlib
 import os
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from odd_files import noise, oriented, png, png_chunk, saved, tiff, write_odd_files
 from omegaconf import OmegaConf
 from PIL import Image
-from toys import sift
+from toys import read_all
 
 from advforensics.sources.base import Picture, Rejection
 from advforensics.sources.photos import Photos
 
 
 def read(folder: Path, content: bytes, name: str = "picture") -> NDArray[np.uint8]:
-    """Return the pixels of one file, which must be accepted."""
+    """Return the pixels of a file, which must be accepted."""
     (folder / name).write_bytes(content)
-    pictures, rejected = sift(Photos(folder, min_size=1))
+    pictures, rejected = read_all(Photos(folder, min_size=1))
     assert rejected == []
     assert len(pictures) == 1
     return pictures[0].pixels
@@ -42,11 +42,11 @@ def test_folder_of_odd_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     expected = write_odd_files(tmp_path)
     for name, reason in expected.items():
         if reason and reason.startswith("duplicate"):
-            expected[name] = None  # of which building a store takes care
+            expected[name] = None  # `build` rejects these
     source = Photos(tmp_path, min_size=8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pictures, rejected = sift(source)
+        pictures, rejected = read_all(source)
     assert len(source) == len(expected) == len(pictures) + len(rejected)
     assert [picture.name for picture in pictures] == [name for name, reason in expected.items() if reason is None]
     assert [rejection.name for rejection in rejected] == [name for name, reason in expected.items() if reason]
@@ -66,12 +66,12 @@ def test_folder_of_odd_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert output.out == output.err == ""
 
 
-def test_every_iteration_gives_the_same(tmp_path: Path) -> None:
+def test_every_iteration_gives_the_same_pictures(tmp_path: Path) -> None:
     write_odd_files(tmp_path)
     source = Photos(tmp_path, min_size=8)
-    (first, first_rejected), (second, second_rejected) = sift(source), sift(source)
-    assert [(one.name, one.content) for one in first] == [(two.name, two.content) for two in second]
-    assert all(np.array_equal(one.pixels, two.pixels) for one, two in zip(first, second, strict=True))
+    (first, first_rejected), (second, second_rejected) = read_all(source), read_all(source)
+    assert [(a.name, a.content) for a in first] == [(b.name, b.content) for b in second]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, second, strict=True))
     assert first_rejected == second_rejected
 
 
@@ -79,7 +79,7 @@ def test_names_are_sorted_as_paths_below_the_folder(tmp_path: Path) -> None:
     for seed, name in enumerate(["b.png", "a/z.png", "B.png", "a.png", "a-1/c.png"]):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(saved(Image.fromarray(noise(seed=seed)), "PNG"))
-    pictures, _ = sift(Photos(tmp_path, 1))
+    pictures, _ = read_all(Photos(tmp_path, 1))
     assert [picture.name for picture in pictures] == ["B.png", "a-1/c.png", "a.png", "a/z.png", "b.png"]
 
 
@@ -182,7 +182,7 @@ def test_16_bit_png_with_transparent_colour(tmp_path: Path) -> None:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn stored pixels as the EXIF standard says where their row 0 and column 0 belong."""
+    """Turn stored pixels upright; the EXIF standard says to which sides their row 0 and column 0 belong."""
     turned = pixels.swapaxes(0, 1)
     return {
         1: pixels,  # top, left
@@ -227,7 +227,7 @@ def test_first_frame_is_the_photograph(tmp_path: Path, kind: str) -> None:
     assert np.array_equal(read(tmp_path, content), noise(seed=1))
 
 
-def test_preview_in_a_jpeg_header_does_not_pass_for_its_end(tmp_path: Path) -> None:
+def test_the_end_marker_of_a_preview_does_not_count(tmp_path: Path) -> None:
     preview = saved(Image.fromarray(noise(seed=1)), "JPEG")
     whole = saved(Image.fromarray(noise()), "JPEG", exif=b"Exif\0\0" + preview)
     assert read(tmp_path, whole).shape == (10, 14, 3)
@@ -237,19 +237,21 @@ def test_preview_in_a_jpeg_header_does_not_pass_for_its_end(tmp_path: Path) -> N
 
 def test_size_limits_are_inclusive(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(noise()))  # 14 x 10
-    assert len(sift(Photos(tmp_path, min_size=10, max_pixels=140))[0]) == 1
+    assert len(read_all(Photos(tmp_path, min_size=10, max_pixels=140))[0]) == 1
     for source in (Photos(tmp_path, min_size=11), Photos(tmp_path, min_size=1, max_pixels=139)):
         (found,) = source
         assert isinstance(found, Rejection)
 
 
-def test_own_limit_replaces_that_of_pillow_and_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_pixels_replaces_the_limit_of_pillow_and_restores_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert read(tmp_path, png(noise())).shape == (10, 14, 3)
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-def test_a_file_is_read_when_its_turn_comes(tmp_path: Path) -> None:
+def test_a_file_is_read_only_when_it_is_needed(tmp_path: Path) -> None:
     for seed, name in enumerate(["a.png", "b.png", "c.png"]):
         (tmp_path / name).write_bytes(png(noise(seed=seed)))
     candidates = iter(Photos(tmp_path, 1))
@@ -262,7 +264,7 @@ def test_a_file_is_read_when_its_turn_comes(tmp_path: Path) -> None:
     ]
 
 
-def test_a_picture_that_was_given_is_not_held(tmp_path: Path) -> None:
+def test_the_source_keeps_no_picture_in_memory(tmp_path: Path) -> None:
     for seed, name in enumerate(["a.png", "b.png"]):
         (tmp_path / name).write_bytes(png(noise(seed=seed)))
     pictures = iter(Photos(tmp_path, 1))
@@ -273,7 +275,7 @@ def test_a_picture_that_was_given_is_not_held(tmp_path: Path) -> None:
     assert held() is None
 
 
-def test_random_damage_costs_a_row_and_never_the_run(tmp_path: Path) -> None:
+def test_random_damage_never_raises(tmp_path: Path) -> None:
     image = Image.fromarray(noise())
     originals = [saved(image, kind) for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP")]
     originals += [png(noise(3, np.uint16)), tiff(noise(3, np.uint16), 2), saved(image, "JPEG", progressive=True)]
@@ -292,26 +294,26 @@ def test_unreadable_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(self: Path, *args: object) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "open", refuse)  # a mode of 000 does not stop the root of a container
+    monkeypatch.setattr(Path, "open", refuse)  # root may read a file of mode 000
     assert list(Photos(tmp_path, 1)) == [Rejection("locked.png", "cannot be read: Permission denied")]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
 def test_unlistable_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(noise()))
     (tmp_path / "closed").mkdir(mode=0o000)
-    pictures, rejected = sift(Photos(tmp_path, 1))
+    pictures, rejected = read_all(Photos(tmp_path, 1))
     assert [picture.name for picture in pictures] == ["a.png"]
     assert rejected == [Rejection("closed", "cannot be read: Permission denied")]
 
 
-def test_pipe_is_passed_over(tmp_path: Path) -> None:
+def test_pipe_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(noise()))
     os.mkfifo(tmp_path / "pipe.jpg")
     assert len(Photos(tmp_path, 1)) == 1
 
 
-def test_name_that_is_no_text_can_be_written(tmp_path: Path) -> None:
+def test_name_that_is_not_text_is_escaped(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(png(noise()))
     (picture,) = Photos(tmp_path, 1)
     assert picture.name.encode() == rb"\udcff.png"
@@ -331,8 +333,8 @@ def test_folder_errors_say_what_where_and_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("min_size", "max_pixels"), [(0, 100), (-3, 100), (11, 120)])
-def test_limits_that_let_nothing_pass(tmp_path: Path, min_size: int, max_pixels: int) -> None:
-    with pytest.raises(ValueError, match="lets no picture pass"):
+def test_limits_that_no_picture_meets_are_refused(tmp_path: Path, min_size: int, max_pixels: int) -> None:
+    with pytest.raises(ValueError, match="let no picture pass"):
         Photos(tmp_path, min_size, max_pixels)
 
 

@@ -22,7 +22,7 @@ def amplitude_slope(field: np.ndarray, low: float, high: float) -> float:
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 1.6])
-def test_noise_has_the_spectrum_asked_for(exponent: float) -> None:
+def test_noise_has_the_given_spectrum(exponent: float) -> None:
     noise = power_law_noise(np.random.default_rng(0), 256, exponent)
     assert noise.mean() == pytest.approx(0, abs=1e-3)
     assert noise.std() == pytest.approx(1, abs=1e-3)
@@ -73,6 +73,6 @@ def test_scenes_have_the_spectrum_of_natural_ones() -> None:
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
-    first, again, other = (render(np.random.default_rng(seed), 128, 128) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first, again)
+    first, same, other = (render(np.random.default_rng(seed), 128, 128) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)

@@ -1,4 +1,4 @@
-"""What simulated cameras are pointed at."""
+"""Scenes, simulated and photographed."""
 
 from pathlib import Path
 
@@ -19,17 +19,17 @@ def test_a_scene_depends_on_seed_index_and_size_alone() -> None:
 
 
 @pytest.mark.parametrize(("number", "height", "width"), [(0, 96, 96), (1, 62, 96), (1, 96, 101)])
-def test_what_cannot_be_drawn_is_refused(number: int, height: int, width: int) -> None:
+def test_invalid_sizes_are_refused(number: int, height: int, width: int) -> None:
     with pytest.raises(ValueError, match=r"source\.scenes\."):
         SimulatedScenes(number, height, width, seed=0)
 
 
-def test_the_curve_of_a_display_is_undone() -> None:
+def test_linear_light_inverts_the_tone_curve() -> None:
     linear = np.linspace(0, 1, 200, dtype=np.float32)
     np.testing.assert_allclose(to_linear(tone(linear, 1.0)), linear, atol=2e-6)
 
 
-def test_photographs_become_light_and_lose_what_their_cameras_left(tmp_path: Path) -> None:
+def test_photographs_become_linear_light_and_lose_the_noise_of_their_cameras(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     halves = np.repeat([[60, 180]], 300, axis=1).ravel()
     pixels = np.broadcast_to(halves[None, :, None], (400, 600, 3)) + rng.normal(0, 8, (400, 600, 3))

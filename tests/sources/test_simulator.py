@@ -1,11 +1,11 @@
-"""The source: names, hashes, determinism, refusals."""
+"""The source `simulator`: names, hashes, determinism, errors."""
 
 import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
-from toys import sift
+from toys import read_all
 
 from advforensics.sources.compact import CompactCameras
 from advforensics.sources.scenes import SimulatedScenes
@@ -25,9 +25,9 @@ def simulator(number: int = 3, seed: int = 0) -> Simulator:
     return Simulator(SimulatedScenes(number, 96, 128, seed), CompactCameras(**CAMERA), seed)
 
 
-def test_pictures_have_the_size_name_and_content_hash_that_were_promised() -> None:
+def test_pictures_have_the_documented_size_name_and_hash() -> None:
     source = simulator()
-    pictures, _ = sift(source)
+    pictures, _ = read_all(source)
     assert len(source) == len(pictures) == 3
     assert [picture.name for picture in pictures] == ["scene-000000", "scene-000001", "scene-000002"]
     for picture in pictures:
@@ -39,16 +39,16 @@ def test_pictures_have_the_size_name_and_content_hash_that_were_promised() -> No
 
 
 def test_a_picture_depends_on_seed_and_index_alone() -> None:
-    all_of_them = [picture.group for picture in sift(simulator())[0]]
-    assert [picture.group for picture in sift(simulator())[0]] == all_of_them
-    assert [picture.group for picture in sift(simulator(number=2))[0]] == all_of_them[:2]
-    assert [picture.group for picture in sift(simulator(number=3))[0]][2] == all_of_them[2]
-    assert sift(simulator(seed=1))[0][0].group != all_of_them[0]
+    all_of_them = [picture.group for picture in read_all(simulator())[0]]
+    assert [picture.group for picture in read_all(simulator())[0]] == all_of_them
+    assert [picture.group for picture in read_all(simulator(number=2))[0]] == all_of_them[:2]
+    assert [picture.group for picture in read_all(simulator(number=3))[0]][2] == all_of_them[2]
+    assert read_all(simulator(seed=1))[0][0].group != all_of_them[0]
 
 
-def test_pictures_show_something() -> None:
-    spreads = [picture.pixels[..., 1].std() for picture in sift(simulator(number=6))[0]]
-    assert np.median(spreads) > 15
+def test_pictures_are_not_flat() -> None:
+    deviations = [picture.pixels[..., 1].std() for picture in read_all(simulator(number=6))[0]]
+    assert np.median(deviations) > 15
 
 
 def test_cameras_stay_within_their_ranges() -> None:
@@ -61,7 +61,7 @@ def test_cameras_stay_within_their_ranges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "key"),
     [
         ({"blur": (0.0, 1.0)}, r"source\.camera\.blur"),
         ({"iso": (800, 100)}, r"source\.camera\.iso"),
@@ -70,6 +70,6 @@ def test_cameras_stay_within_their_ranges() -> None:
         ({"uncompressed": 1.5}, r"source\.camera\.uncompressed"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(changes: dict[str, object], named: str) -> None:
-    with pytest.raises(ValueError, match=named):
+def test_invalid_ranges_are_refused(changes: dict[str, object], key: str) -> None:
+    with pytest.raises(ValueError, match=key):
         CompactCameras(**{**CAMERA, **changes})

@@ -1,4 +1,4 @@
-"""Tests of the comparison of defenses: a false claim is as rare as it says, and a true one is found."""
+"""Tests of the comparison of defenses: error rates, intervals, and agreement with textbook tests."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from tables import sample_table
 
-from advforensics.statistics.comparisons import COLUMNS, comparisons, difference, holm
+from advforensics.statistics.comparisons import COLUMNS, Difference, comparisons, difference
 
 DEFENSES = ("baseline", "adversarial_fusion", "gradient_regularized")
 
@@ -17,39 +17,41 @@ def samples() -> pd.DataFrame:
     return sample_table(defenses=DEFENSES, seeds=(1, 2))
 
 
-def drawn(
-    rng: np.random.Generator, photographs: int, trainings: int, of_training: float, gain: float
+def draw_defenses(
+    rng: np.random.Generator, photographs: int, trainings: int, training_spread: float, gain: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Draw photographs and on them the means of two defenses, (trainings, photographs): easy or hard for both."""
+    """Draw means of two defenses, (trainings, photographs) each, on photographs that are easy or hard for both."""
     shared = rng.normal(size=photographs)
     sides = []
     for lift in (gain, 0.0):
-        own = shared + 0.4 * rng.normal(size=photographs)
-        side = own + of_training * rng.normal(size=(trainings, 1)) + 0.1 * rng.normal(size=(trainings, photographs))
+        mean = shared + 0.4 * rng.normal(size=photographs)
+        side = (
+            mean + training_spread * rng.normal(size=(trainings, 1)) + 0.1 * rng.normal(size=(trainings, photographs))
+        )
         sides.append(0.1 * side + lift)
     return sides[0], sides[1], np.arange(photographs)
 
 
-@pytest.mark.parametrize(("photographs", "trainings", "of_training"), [(8, 1, 0.0), (16, 1, 0.0), (16, 3, 0.3)])
-def test_a_difference_that_is_not_there_is_claimed_once_in_twenty_times(
-    photographs: int, trainings: int, of_training: float
+@pytest.mark.parametrize(("photographs", "trainings", "training_spread"), [(8, 1, 0.0), (16, 1, 0.0), (16, 3, 0.3)])
+def test_five_percent_of_null_differences_are_significant_and_most_true_ones(
+    photographs: int, trainings: int, training_spread: float
 ) -> None:
     rng = np.random.default_rng(0)
-    claims, powers = 0, 0
+    false_positives, true_positives = 0, 0
     for _ in range(600):
-        claims += difference(*drawn(rng, photographs, trainings, of_training, 0.0)).p < 0.05
-        powers += difference(*drawn(rng, photographs, trainings, of_training, 0.15)).p < 0.05
-    assert claims <= 45  # 30 expected; more than 45 has a chance of about 1 in 300
-    assert powers > 500
+        false_positives += difference(*draw_defenses(rng, photographs, trainings, training_spread, 0.0)).p < 0.05
+        true_positives += difference(*draw_defenses(rng, photographs, trainings, training_spread, 0.15)).p < 0.05
+    assert false_positives <= 45  # 30 expected; more than 45 has a probability of about 1 in 300
+    assert true_positives > 500
 
 
-def test_its_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
+def test_ninety_five_percent_of_intervals_cover_the_truth() -> None:
     rng = np.random.default_rng(1)
-    intervals = [difference(*drawn(rng, 12, 3, 0.2, 0.1)) for _ in range(400)]
+    intervals = [difference(*draw_defenses(rng, 12, 3, 0.2, 0.1)) for _ in range(400)]
     assert sum(found.low <= 0.1 <= found.high for found in intervals) >= 365  # 380 expected; fewer, 1 in 1000
 
 
-def test_with_one_training_and_equal_photographs_it_is_the_paired_t_test() -> None:
+def test_with_one_training_and_equal_photographs_it_equals_the_paired_t_test() -> None:
     rng = np.random.default_rng(2)
     first, second = rng.random((2, 10))
     expected = stats.ttest_rel(first, second)
@@ -59,26 +61,26 @@ def test_with_one_training_and_equal_photographs_it_is_the_paired_t_test() -> No
     assert (found.low, found.high) == pytest.approx((limits.low, limits.high))
 
 
-def test_trainings_vary_by_what_a_two_way_analysis_of_variance_says() -> None:
+def test_the_training_variance_equals_that_of_a_two_way_analysis_of_variance() -> None:
     """Sums of squares of a 4 x 9 layout, by hand: Scheffe 1959, The Analysis of Variance, section 7.4."""
     trainings, photographs = 4, 9
     rng = np.random.default_rng(4)
     side = rng.normal(0.5, 0.05, (trainings, 1)) + 0.05 * rng.normal(size=(trainings, photographs))
     side += 0.1 * rng.normal(size=photographs)
     total = ((side - side.mean()) ** 2).sum()
-    of_trainings = photographs * ((side.mean(axis=1) - side.mean()) ** 2).sum()
-    of_photographs = trainings * ((side.mean(axis=0) - side.mean()) ** 2).sum()
-    residual = (total - of_trainings - of_photographs) / ((trainings - 1) * (photographs - 1))
-    component = (of_trainings / (trainings - 1) - residual) / photographs
+    between_trainings = photographs * ((side.mean(axis=1) - side.mean()) ** 2).sum()
+    between_photographs = trainings * ((side.mean(axis=0) - side.mean()) ** 2).sum()
+    residual = (total - between_trainings - between_photographs) / ((trainings - 1) * (photographs - 1))
+    component = (between_trainings / (trainings - 1) - residual) / photographs
     assert component > 2 * residual / photographs  # else nothing would tell how often the residual is taken away
-    terms = [of_photographs / (photographs - 1) / trainings / photographs, component / trainings]
+    terms = [between_photographs / (photographs - 1) / trainings / photographs, component / trainings]
     freedom = sum(terms) ** 2 / (terms[0] ** 2 / (photographs - 1) + terms[1] ** 2 / (trainings - 1))
-    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(terms))
+    half_width = stats.t.ppf(0.975, freedom) * np.sqrt(sum(terms))
     found = difference(side, np.zeros((1, photographs)), np.arange(photographs))
-    assert (found.low, found.high) == pytest.approx((side.mean() - reach, side.mean() + reach))
+    assert (found.low, found.high) == pytest.approx((side.mean() - half_width, side.mean() + half_width))
 
 
-def test_photographs_are_drawn_not_patches() -> None:
+def test_patches_of_one_photograph_are_not_independent() -> None:
     first, second = (np.repeat(values, 50)[None] for values in ([1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]))
     found = difference(first, second, np.repeat(np.arange(6), 50))
     assert found.estimate == pytest.approx(1 / 6)
@@ -92,7 +94,7 @@ def test_the_estimate_is_the_difference_of_means_over_patches() -> None:
     assert found.estimate == pytest.approx(first.mean() - second.mean())
 
 
-def test_few_photographs_can_prove_nothing() -> None:
+def test_the_p_value_has_a_lower_limit_with_few_photographs() -> None:
     ones, zeros = np.ones((1, 4)), np.zeros((1, 4))
     assert difference(ones, zeros, np.arange(4)).p == 1 / 8
     assert difference(ones, ones, np.arange(4)).p == 1
@@ -101,26 +103,29 @@ def test_few_photographs_can_prove_nothing() -> None:
     assert np.isnan([alone.low, alone.high, alone.p]).all()
 
 
-def test_holm_multiplies_by_how_many_are_left_and_keeps_the_order() -> None:
-    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    np.testing.assert_allclose(holm([0.5, 0.9]), [1, 1])
-    np.testing.assert_allclose(holm([0.02, np.nan]), [0.04, np.nan])
+def test_holm_counts_unknown_p_values_and_keeps_them_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    p_values = iter([0.01, np.nan, 0.04, 0.5, 0.9, 0.03])
+    monkeypatch.setattr(
+        "advforensics.statistics.comparisons.difference", lambda *sides: Difference(0.1, 0.0, 0.2, next(p_values))
+    )
+    table = comparisons(sample_table(defenses=DEFENSES), [("linf", "float", 0.0), ("linf", "float", 0.5)])
+    np.testing.assert_allclose(table["p_holm"], [0.06, np.nan, 0.16, 1.0, 1.0, 0.15])
 
 
-def test_every_pair_is_compared_at_every_point_the_better_first(samples: pd.DataFrame) -> None:
+def test_every_pair_is_compared_at_every_condition_the_better_first(samples: pd.DataFrame) -> None:
     table = comparisons(samples, [("linf", "float", 0.0), ("linf", "float", 0.5)])
     assert list(table.columns) == COLUMNS
     assert len(table) == 6
     assert (table["estimate"] >= 0).all()
     assert (table["comparisons"] == 6).all()
     assert (table[["images", "photographs", "seeds"]] == [72, 12, 2]).all(axis=None)
-    np.testing.assert_allclose(table["p_holm"], holm(table["p"]))
+    assert (table["p_holm"] >= table["p"]).all()
     robust = samples[(samples["eps_levels"] == 0.5) & (samples["attack"] == "pgd")].groupby("defense")["correct"].mean()
     for row in table[table["eps_levels"] == 0.5].to_dict("records"):
         assert row["estimate"] == pytest.approx(robust[str(row["first"])] - robust[str(row["second"])])
 
 
-def test_what_cannot_be_compared_is_refused(samples: pd.DataFrame) -> None:
+def test_samples_that_cannot_be_compared_are_refused(samples: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="one defense only"):
         comparisons(samples[samples["defense"] == "baseline"], [("linf", "float", 0.5)])
     with pytest.raises(ValueError, match=r"not swept at \('linf', 'float', 0.3\)"):

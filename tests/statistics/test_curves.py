@@ -9,7 +9,7 @@ from tables import doubled, sample_table
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from advforensics.statistics.curves import COLUMNS, curves
-from advforensics.statistics.outcomes import CELL, WORST
+from advforensics.statistics.outcomes import CONDITION, WORST
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +27,18 @@ def table(samples: pd.DataFrame) -> pd.DataFrame:
     return curves(samples, resamples=200)
 
 
-def of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return table[table["metric"] == metric].set_index(["defense", *CELL]).sort_index()
+def rows_of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return table[table["metric"] == metric].set_index(["defense", *CONDITION]).sort_index()
 
 
 def mann_whitney(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Return in how many of all pairs the positive has the higher score, ties one half."""
+    """Return the share of pairs in which the positive has the higher score; ties count one half."""
     return float(np.mean((np.sign(score[positive, None] - score[~positive]) + 1) / 2))
 
 
-def test_a_row_per_cell_and_metric_says_what_it_rests_on(table: pd.DataFrame) -> None:
+def test_there_is_a_row_per_condition_and_metric_with_the_sample_size(table: pd.DataFrame) -> None:
     assert list(table.columns) == COLUMNS
-    assert not table.duplicated(["defense", *CELL, "metric"]).any()
+    assert not table.duplicated(["defense", *CONDITION, "metric"]).any()
     assert (table[["images", "photographs", "seeds"]] == [72, 12, 2]).all(axis=None)
     assert set(table["metric"]) == {
         *("accuracy", "balanced_accuracy", "attack_success_rate", "auroc"),
@@ -56,7 +56,7 @@ def test_more_patches_of_the_same_photographs_make_no_interval_narrower(
 ) -> None:
     numbers = ["estimate", "low", "high"]
     found, known = (
-        table.set_index(["metric", "defense", *CELL])[numbers]
+        table.set_index(["metric", "defense", *CONDITION])[numbers]
         for table in (curves(doubled(samples), resamples=200), table)
     )
     pd.testing.assert_frame_equal(found, known)
@@ -64,9 +64,9 @@ def test_more_patches_of_the_same_photographs_make_no_interval_narrower(
     assert (accuracy["high"] - accuracy["low"]).max() > 0.2
 
 
-def test_scores_are_worked_out_by_training_and_averaged(samples: pd.DataFrame, table: pd.DataFrame) -> None:
-    for _, rows in samples.groupby(["defense", *CELL]):
-        cell = tuple(rows.iloc[0][["defense", *CELL]])
+def test_scores_are_computed_per_training_and_averaged(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+    for _, rows in samples.groupby(["defense", *CONDITION]):
+        condition = tuple(rows.iloc[0][["defense", *CONDITION]])
         expected: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "auroc": []}
         for _, run in rows.groupby("seed"):
             predicted, target = (torch.tensor(run[name].to_numpy()) for name in ("predicted", "label"))
@@ -75,12 +75,12 @@ def test_scores_are_worked_out_by_training_and_averaged(samples: pd.DataFrame, t
             expected["balanced_accuracy"].append(float(multiclass_accuracy(predicted, target, 3, average="macro")))
             expected["auroc"].append(mann_whitney(run["score"].to_numpy(), positive))
         for metric, values in expected.items():
-            assert of(table, metric)["estimate"].to_dict()[cell] == pytest.approx(np.mean(values), abs=1e-6)
+            assert rows_of(table, metric)["estimate"].to_dict()[condition] == pytest.approx(np.mean(values), abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "auroc"])
 def test_the_worst_case_is_no_better_than_any_attack(table: pd.DataFrame, metric: str) -> None:
-    scores = of(table, metric)["estimate"]
+    scores = rows_of(table, metric)["estimate"]
     worst = scores.xs(WORST, level="attack")
     for attack in ("fgsm", "pgd", "pgd_l2"):
         of_attack = scores.xs(attack, level="attack")
@@ -96,49 +96,49 @@ def test_the_worst_case_is_taken_image_by_image() -> None:
         samples.loc[fooled, "predicted"] = 1 - samples.loc[fooled, "label"]
     samples["correct"] = samples["predicted"] == samples["label"]
     table = curves(samples, resamples=10)
-    accuracy = of(table, "accuracy").xs(1.0, level="eps_levels")["estimate"]
+    accuracy = rows_of(table, "accuracy").xs(1.0, level="eps_levels")["estimate"]
     assert accuracy.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0.75, "pgd": 0.75, WORST: 0.5}
-    passes = of(table, "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
+    passes = rows_of(table, "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
     assert passes.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0, "pgd": 0.5, WORST: 0.5}
 
 
-def test_of_a_cascade_the_worst_case_is_its_last_attack(table: pd.DataFrame) -> None:
-    scores = of(table, "accuracy")["estimate"].xs("linf", level="norm")
+def test_the_worst_case_of_a_cascade_is_the_state_after_its_last_attack(table: pd.DataFrame) -> None:
+    scores = rows_of(table, "accuracy")["estimate"].xs("linf", level="norm")
     pd.testing.assert_series_equal(scores.xs("pgd", level="attack"), scores.xs(WORST, level="attack"))
 
 
-def test_postprocessing_has_a_curve_of_their_own_and_no_part_in_the_worst_case(samples: pd.DataFrame) -> None:
+def test_postprocessing_has_its_own_curve_and_is_no_part_of_the_worst_case(samples: pd.DataFrame) -> None:
     only = (samples["norm"] == "l2") & (samples["domain"] == "8bit")
     postprocessing = samples["attack"] == "postprocessing"
     strong = samples.assign(
         correct=samples["correct"] & ~postprocessing | (samples["eps_levels"] == 0) & samples["correct"]
     )
     strong["predicted"] = samples["predicted"].where(strong["correct"], (samples["label"] + 1) % 3)
-    with_it, without = (curves(rows, resamples=10) for rows in (strong[only], strong[only & ~postprocessing]))
-    worst, expected = (of(table, "accuracy")["estimate"].xs(WORST, level="attack") for table in (with_it, without))
+    both, without = (curves(rows, resamples=10) for rows in (strong[only], strong[only & ~postprocessing]))
+    worst, expected = (rows_of(table, "accuracy")["estimate"].xs(WORST, level="attack") for table in (both, without))
     pd.testing.assert_series_equal(worst, expected)
-    own = with_it[(with_it["knowledge"] == "postprocessing") & (with_it["metric"] == "accuracy")]
-    assert set(own["attack"]) == {"postprocessing"}
-    assert (own.loc[own["eps_levels"] > 0, "estimate"] == 0).all()
+    postprocessed = both[(both["knowledge"] == "postprocessing") & (both["metric"] == "accuracy")]
+    assert set(postprocessed["attack"]) == {"postprocessing"}
+    assert (postprocessed.loc[postprocessed["eps_levels"] > 0, "estimate"] == 0).all()
 
 
-def test_to_pass_as_pristine_counts_under_any_attack_even_if_another_came_first() -> None:
+def test_an_image_passes_as_pristine_after_any_attack_even_if_another_fooled_it_first() -> None:
     samples = sample_table(photographs=2, patches=3, eps=(0, 1))
     samples["predicted"] = samples["label"]
     attacked = (samples["eps_levels"] == 1) & (samples["label"] == 2)
     samples.loc[attacked, "predicted"] = np.where(samples["attack"][attacked] == "fgsm", 1, 0)
     samples["correct"] = samples["predicted"] == samples["label"]
-    passes = of(curves(samples, resamples=10), "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
+    passes = rows_of(curves(samples, resamples=10), "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
     assert passes.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0, "pgd": 0.5, WORST: 0.5}
 
 
-def test_at_epsilon_zero_every_curve_starts_from_clean_accuracy(samples: pd.DataFrame, table: pd.DataFrame) -> None:
-    clean = of(table, "accuracy")["estimate"].xs(0.0, level="eps_levels")
+def test_every_curve_starts_from_clean_accuracy_at_radius_zero(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+    clean = rows_of(table, "accuracy")["estimate"].xs(0.0, level="eps_levels")
     for defense, values in clean.groupby("defense"):
         rows = samples[(samples["defense"] == defense) & (samples["eps_levels"] == 0)]
         assert values.to_numpy() == pytest.approx(rows.groupby("seed")["correct"].mean().mean(), abs=1e-12)
-    assert (of(table, "attack_success_rate")["estimate"].xs(0.0, level="eps_levels") == 0).all()
-    assert of(table, "success_l2")["estimate"].xs(0.0, level="eps_levels").isna().all()
+    assert (rows_of(table, "attack_success_rate")["estimate"].xs(0.0, level="eps_levels") == 0).all()
+    assert rows_of(table, "success_l2")["estimate"].xs(0.0, level="eps_levels").isna().all()
 
 
 def test_success_and_its_distortion_count_only_images_that_were_right(samples: pd.DataFrame) -> None:
@@ -149,35 +149,37 @@ def test_success_and_its_distortion_count_only_images_that_were_right(samples: p
     was_right = one.loc[one["eps_levels"] == 0, "correct"].to_numpy()
     now = one[one["eps_levels"] == 1]
     fallen = was_right & ~now["correct"].to_numpy()
-    cell = ("baseline", "linf", "float", "fgsm", 1.0)
-    assert of(table, "attack_success_rate")["estimate"].loc[cell] == pytest.approx(fallen.sum() / was_right.sum())
-    assert of(table, "success_l2")["estimate"].loc[cell] == pytest.approx(now["l2"].to_numpy()[fallen].mean())
+    condition = ("baseline", "linf", "float", "fgsm", 1.0)
+    assert rows_of(table, "attack_success_rate")["estimate"].loc[condition] == pytest.approx(
+        fallen.sum() / was_right.sum()
+    )
+    assert rows_of(table, "success_l2")["estimate"].loc[condition] == pytest.approx(now["l2"].to_numpy()[fallen].mean())
 
 
-def test_a_collapsed_detector_is_told_by_the_share_of_its_favourite_class(samples: pd.DataFrame) -> None:
+def test_a_collapsed_detector_gives_one_answer_to_all_clean_pictures(samples: pd.DataFrame) -> None:
     collapsed = samples.assign(predicted=2, correct=samples["label"] == 2)
     table = curves(collapsed, resamples=10)
-    assert (of(table, "clean_prediction_share")["estimate"] == 1).all()
-    assert of(table, "balanced_accuracy")["estimate"].to_numpy() == pytest.approx(1 / 3)
+    assert (rows_of(table, "clean_prediction_share")["estimate"] == 1).all()
+    assert rows_of(table, "balanced_accuracy")["estimate"].to_numpy() == pytest.approx(1 / 3)
 
 
 def test_auroc_is_unknown_when_all_images_are_on_one_side(samples: pd.DataFrame) -> None:
     table = curves(samples[samples["label"] > 0], resamples=10)
-    assert of(table, "auroc")["estimate"].isna().all()
-    assert of(table, "balanced_accuracy")["estimate"].notna().all()
+    assert rows_of(table, "auroc")["estimate"].isna().all()
+    assert rows_of(table, "balanced_accuracy")["estimate"].notna().all()
 
 
-def test_scores_far_from_zero_are_no_ties_for_auroc() -> None:
+def test_auroc_tells_scores_far_from_zero_apart() -> None:
     samples = sample_table(photographs=4, patches=3, classes=3, eps=(0, 1))
     gaps = {0: [18.0, -100.0, 40.0, -18.0], 1: [100.0, 39.0, 17.0, -19.0], 2: [41.0, 90.0, -17.0, 100.0]}
     number = samples["sample_id"].str[1:].astype(int)
     samples["score"] = [gaps[label][index // 3] for label, index in zip(samples["label"], number, strict=True)]
     expected = mann_whitney(samples["score"][:12].to_numpy(), samples["label"][:12].to_numpy() > 0)
     assert expected == 0.75
-    assert of(curves(samples, resamples=10), "auroc")["estimate"].to_numpy() == pytest.approx(expected, abs=1e-6)
+    assert rows_of(curves(samples, resamples=10), "auroc")["estimate"].to_numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_same_table_in_another_order_gives_the_same_curves(samples: pd.DataFrame, table: pd.DataFrame) -> None:
+def test_the_order_of_rows_does_not_change_the_curves(samples: pd.DataFrame, table: pd.DataFrame) -> None:
     shuffled = samples.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(curves(shuffled, resamples=200), table)
 
@@ -209,7 +211,7 @@ def test_clean_may_differ_between_domains(samples: pd.DataFrame) -> None:
     changed = same & (samples["domain"] == "8bit") & (samples["seed"] == 1) & (samples["defense"] == "baseline")
     other.loc[changed, "predicted"] = (samples.loc[changed, "label"] + 1) % 3
     other["correct"] = other["predicted"] == other["label"]
-    clean = of(curves(other, resamples=10), "accuracy")["estimate"].xs(0.0, level="eps_levels").loc["baseline"]
+    clean = rows_of(curves(other, resamples=10), "accuracy")["estimate"].xs(0.0, level="eps_levels").loc["baseline"]
     assert clean["linf", "float", "pgd"] - clean["linf", "8bit", "pgd"] == pytest.approx(1 / 72 / 2)
 
 
@@ -219,7 +221,7 @@ def test_attacks_must_have_the_same_samples(samples: pd.DataFrame) -> None:
         curves(lacking)
 
 
-def test_a_sample_that_is_there_twice_stands_for_no_other(samples: pd.DataFrame) -> None:
+def test_a_duplicate_sample_does_not_replace_a_missing_one(samples: pd.DataFrame) -> None:
     first, second = samples.index[(samples["attack"] == "fgsm") & (samples["eps_levels"] == 1)][:2]
     twice = samples.copy()
     twice.loc[second] = twice.loc[first]
@@ -227,7 +229,7 @@ def test_a_sample_that_is_there_twice_stands_for_no_other(samples: pd.DataFrame)
         curves(twice)
 
 
-def test_tables_of_several_detectors_or_contradicting_themselves_are_refused(samples: pd.DataFrame) -> None:
+def test_mixed_contradictory_and_empty_tables_are_refused(samples: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="mixes detectors"):
         curves(samples.assign(detector=np.where(samples["seed"] == 1, "srm", "plain")))
     with pytest.raises(ValueError, match="contradicts"):

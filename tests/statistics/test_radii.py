@@ -1,4 +1,4 @@
-"""Tests of the radius at which images fall and of the area under the curve."""
+"""Tests of the radii at which images fall and of the area under the curve."""
 
 import numpy as np
 import pandas as pd
@@ -13,17 +13,21 @@ def samples() -> pd.DataFrame:
     return sample_table(attacks=("fgsm", "pgd", "pgd_l2", "postprocessing"), seeds=(1, 2), domains=("float", "8bit"))
 
 
-def one(table: pd.DataFrame, metric: str, norm: str = "linf", domain: str = "float", label: int = ALL) -> pd.Series:
-    at = (table["metric"] == metric) & (table["norm"] == norm) & (table["domain"] == domain) & (table["label"] == label)
-    assert at.sum() == 1
-    return table[at].iloc[0]
+def single_row(
+    table: pd.DataFrame, metric: str, norm: str = "linf", domain: str = "float", label: int = ALL
+) -> pd.Series:
+    rows = (
+        (table["metric"] == metric) & (table["norm"] == norm) & (table["domain"] == domain) & (table["label"] == label)
+    )
+    assert rows.sum() == 1
+    return table[rows].iloc[0]
 
 
-def made(radii_of_images: list[float], eps: tuple[float, ...] = (0, 1, 2, 4)) -> pd.DataFrame:
-    """Make the table of images that fall, on the grid, at radii given."""
+def samples_that_fall_at(radii_of_images: list[float], eps: tuple[float, ...] = (0, 1, 2, 4)) -> pd.DataFrame:
+    """Make the sample table of images that fall at the given radii."""
     samples = sample_table(photographs=len(radii_of_images), patches=1, classes=2, attacks=("pgd",), eps=eps)
-    falls = samples["sample_id"].map(dict(zip(sorted(samples["sample_id"].unique()), radii_of_images, strict=True)))
-    correct = samples["eps_levels"] < falls
+    radius = samples["sample_id"].map(dict(zip(sorted(samples["sample_id"].unique()), radii_of_images, strict=True)))
+    correct = samples["eps_levels"] < radius
     return samples.assign(
         correct=correct,
         predicted=samples["label"].where(correct, 1 - samples["label"]),
@@ -31,12 +35,12 @@ def made(radii_of_images: list[float], eps: tuple[float, ...] = (0, 1, 2, 4)) ->
     )
 
 
-def test_a_row_for_every_class_and_all_of_them_says_what_it_rests_on(samples: pd.DataFrame) -> None:
+def test_there_is_a_row_for_every_class_and_one_for_all_with_the_sample_size(samples: pd.DataFrame) -> None:
     table = radii(samples, resamples=50)
     assert list(table.columns) == COLUMNS
     assert len(table) == 4 * (1 + 1 + 3)  # norms and domains; the area, all classes, each class
     assert (table["seeds"] == 2).all()
-    assert one(table, "median_radius_levels", label=2)["images"] == 24
+    assert single_row(table, "median_radius_levels", label=2)["images"] == 24
     known = table.dropna()
     assert ((known["low"] <= known["estimate"] + 1e-9) & (known["estimate"] <= known["high"] + 1e-9)).all()
 
@@ -48,35 +52,38 @@ def test_more_patches_of_the_same_photographs_make_no_interval_narrower(samples:
     assert ((known["high"] - known["low"]) > 0.1).sum() > len(known) / 2
 
 
-def test_the_median_radius_counts_images_wrong_when_clean_as_zero_and_standing_ones_as_the_end() -> None:
-    table = radii(made([0, 0, 0, 1, np.inf]), resamples=20)
-    assert one(table, "median_radius_levels")["estimate"] == 0
-    table = radii(made([0, 2, np.inf, np.inf, np.inf]), resamples=20)
-    median = one(table, "median_radius_levels")
+def test_in_a_median_images_wrong_when_clean_count_as_zero_and_standing_ones_as_the_range() -> None:
+    table = radii(samples_that_fall_at([0, 0, 0, 1, np.inf]), resamples=20)
+    assert single_row(table, "median_radius_levels")["estimate"] == 0
+    table = radii(samples_that_fall_at([0, 2, np.inf, np.inf, np.inf]), resamples=20)
+    median = single_row(table, "median_radius_levels")
     assert median["estimate"] == median["range_levels"] == 4
 
 
-def test_a_radius_is_that_of_the_picture_where_the_table_tells_it() -> None:
-    samples = made([2.0] * 4)
+def test_a_radius_is_the_distortion_of_the_adversarial_example_except_in_jpeg() -> None:
+    samples = samples_that_fall_at([2.0] * 4)
     fallen = samples["eps_levels"] >= 2
     finer = samples.assign(linf_levels=samples["linf_levels"].where(~fallen, 1.3))
-    assert one(radii(finer, resamples=10), "median_radius_levels")["estimate"] == 1.3
-    assert one(radii(finer.assign(domain="jpeg"), resamples=10), "median_radius_levels", domain="jpeg")["estimate"] == 2
+    assert single_row(radii(finer, resamples=10), "median_radius_levels")["estimate"] == 1.3
+    assert (
+        single_row(radii(finer.assign(domain="jpeg"), resamples=10), "median_radius_levels", domain="jpeg")["estimate"]
+        == 2
+    )
     rms = finer.assign(norm="l2")
     rms["rms_levels"] = rms["linf_levels"] / 1.3
-    assert one(radii(rms, resamples=10), "median_radius_levels", norm="l2")["estimate"] == 1
+    assert single_row(radii(rms, resamples=10), "median_radius_levels", norm="l2")["estimate"] == 1
 
 
-def test_the_area_is_the_mean_height_of_the_curve_over_its_range() -> None:
-    area = one(radii(made([1, 2, 4, np.inf]), area_levels=2, resamples=20), "area")
+def test_the_area_is_the_mean_robust_accuracy_over_its_range() -> None:
+    area = single_row(radii(samples_that_fall_at([1, 2, 4, np.inf]), area_levels=2, resamples=20), "area")
     # heights 1, 3/4, 1/2 at 0, 1, 2
     assert area["estimate"] == pytest.approx((1 + 2 * 0.75 + 0.5) / 4)
     assert area["range_levels"] == 2
-    assert one(radii(made([1, 2]), area_levels=3, resamples=10), "area")["range_levels"] == 2
+    assert single_row(radii(samples_that_fall_at([1, 2]), area_levels=3, resamples=10), "area")["range_levels"] == 2
     with pytest.raises(ValueError, match=r"no radius up to 0\.5 levels"):
-        radii(made([1, 2]), area_levels=0.5)
+        radii(samples_that_fall_at([1, 2]), area_levels=0.5)
 
 
-def test_postprocessing_has_no_say(samples: pd.DataFrame) -> None:
+def test_postprocessing_does_not_count(samples: pd.DataFrame) -> None:
     without = samples[samples["knowledge"] != "postprocessing"]
     pd.testing.assert_frame_equal(radii(samples, resamples=20), radii(without, resamples=20))

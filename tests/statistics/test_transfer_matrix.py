@@ -1,15 +1,15 @@
-"""Scores of pictures tried on other detectors are those counted by hand."""
+"""Scores of transfer are those counted by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from advforensics.alarms.transfer import transfer_stronger
-from advforensics.statistics.transfer import CONTROL, matrix
+from advforensics.statistics.transfer import CONTROL, transfer_scores
 
 
 def samples() -> pd.DataFrame:
-    """Four images of two photographs, judged by A and B; attacked by A, by B and by the control at 1 level."""
+    """Make four images of two photographs, judged by A and B, attacked on A, on B and by the control at 1 level."""
     clean = {"A": [1, 1, 1, 0], "B": [1, 1, 0, 1]}
     attacked = {
         ("A", "A"): [0, 0, 0, 0],
@@ -28,10 +28,10 @@ def samples() -> pd.DataFrame:
                 "target": target,
                 "eps_levels": eps,
                 "domain": "float",
-                "correct": np.array(clean[target] if eps == 0 else found, dtype=bool),
+                "correct": np.array(clean[target] if eps == 0 else correct, dtype=bool),
             }
         )
-        for (surrogate, target), found in attacked.items()
+        for (surrogate, target), correct in attacked.items()
         for eps in (0.0, 1.0)
     ]
     return pd.concat(parts, ignore_index=True)
@@ -40,9 +40,9 @@ def samples() -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("surrogate", "target", "metric", "estimate", "images"),
     [
-        ("A", "B", "robust_accuracy", 2 / 4, 4),  # the third was wrong from the start
-        ("A", "B", "transfer_success", 1 / 2, 2),  # s and t are right for both; s is turned
-        ("A", "B", "transfer_excess", 0, 2),  # the control turns as many, another one
+        ("A", "B", "robust_accuracy", 2 / 4, 4),  # the third is wrong when clean
+        ("A", "B", "transfer_success", 1 / 2, 2),  # A and B both get s and t right when clean; s is turned
+        ("A", "B", "transfer_excess", 0, 2),  # the control turns one image too, but another one
         ("A", "A", "transfer_success", 1, 3),
         ("A", "A", "transfer_excess", 2 / 3, 3),
         ("B", "A", "transfer_success", 1 / 2, 2),
@@ -51,11 +51,9 @@ def samples() -> pd.DataFrame:
         (CONTROL, "A", "robust_accuracy", 2 / 4, 4),
     ],
 )
-def test_scores_are_those_counted_by_hand(
-    surrogate: str, target: str, metric: str, estimate: float, images: int
-) -> None:
+def test_scores_match_a_count_by_hand(surrogate: str, target: str, metric: str, estimate: float, images: int) -> None:
     shuffled = samples().sample(frac=1, random_state=0)
-    table = matrix(shuffled, resamples=50)
+    table = transfer_scores(shuffled, resamples=50)
     wanted = (table["surrogate"] == surrogate) & (table["target"] == target) & (table["eps_levels"] == 1)
     (row,) = table[wanted & (table["metric"] == metric)].to_dict("records")
     assert (row["estimate"], row["images"]) == (pytest.approx(estimate), images)
@@ -63,13 +61,13 @@ def test_scores_are_those_counted_by_hand(
 
 
 def test_nothing_is_turned_at_radius_0() -> None:
-    table = matrix(samples(), resamples=50)
+    table = transfer_scores(samples(), resamples=50)
     clean = table[(table["eps_levels"] == 0) & table["metric"].str.startswith("transfer")]
     assert (clean["estimate"] == 0).all()
 
 
-def many(own: int, other: int) -> pd.DataFrame:
-    """Return 200 images, so many of which B loses to its own pictures and to A's; the last ten are wrong when clean."""
+def many_samples(own: int, other: int) -> pd.DataFrame:
+    """Make 200 images, ten wrong when clean; ``own`` of them fall on B when made on B, ``other`` when made on A."""
     copies = [samples() for _ in range(50)]
     table = pd.concat([copy.assign(sample_id=copy["sample_id"] + str(n)) for n, copy in enumerate(copies)])
     number = table.groupby(["surrogate", "target", "eps_levels"]).cumcount()
@@ -80,8 +78,8 @@ def many(own: int, other: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("own", "other", "fired"), [(20, 25, True), (20, 22, False), (25, 20, False)])
-def test_pictures_from_elsewhere_must_not_do_better(own: int, other: int, fired: bool) -> None:
-    alarm = transfer_stronger(many(own, other))
+def test_an_alarm_fires_if_another_surrogate_does_better(own: int, other: int, fired: bool) -> None:
+    alarm = transfer_stronger(many_samples(own, other))
     assert alarm.fired == fired
     if fired:
-        assert "B, 1 levels, float: of 200 images 25 fall to pictures made on A, 20 to those" in alarm.evidence
+        assert "B, 1 levels, float: of 200 images 25 fall to pictures made on A, and 20 to those" in alarm.evidence

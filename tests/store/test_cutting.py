@@ -1,4 +1,4 @@
-"""Patches are cut where there is something to see."""
+"""Patches are cut at distinct places that are not flat."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,14 +25,14 @@ def test_flat_places_are_not_cut() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 33), (34, 34), (72, 96)])
-def test_places_are_distinct_pixels_and_all_there_are_if_fewer_than_asked(height: int, width: int) -> None:
+def test_places_are_distinct_pixels_and_all_of_them_if_there_are_few(height: int, width: int) -> None:
     pixels = picture(0).pixels[:height, :width]
     places = replace(CUTTER, per_photograph=16).places(picture(0, pixels))
     corners = [corner(pixels, place, 32) for place in places]
     assert len(set(corners)) == len(corners) == min(16, (height - 31) * (width - 31))
 
 
-def test_places_of_a_large_picture_are_those_that_were_drawn_first() -> None:
+def test_places_of_a_large_picture_are_the_first_draws() -> None:
     large = picture(0, np.random.default_rng(0).integers(0, 256, (600, 900, 3), dtype=np.uint8))
     drawn = np.random.default_rng([0, int(large.content[16:32], 16)]).uniform(size=(480, 2))
     assert np.array_equal(replace(CUTTER, per_photograph=48).places(large), drawn[:48])
@@ -44,7 +44,7 @@ def test_corners_reach_from_edge_to_edge() -> None:
     assert corner(pixels, np.array([1.0, 1.0]), 32) == (72 - 32, 96 - 32)
 
 
-def test_shrinking_averages_whole_blocks_and_leaves_small_pictures_alone() -> None:
+def test_shrinking_averages_blocks_and_leaves_small_pictures_as_they_are() -> None:
     original = picture(0)
     shrunk = shrink(original, 24)
     assert (shrunk.name, shrunk.content) == (original.name, original.content)
@@ -66,7 +66,7 @@ def test_shrinking_averages_whole_blocks_and_leaves_small_pictures_alone() -> No
     ],
 )
 def test_every_split_needs_photographs(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"needs photographs in all three splits. Shares must be positive and sum bel"):
+    with pytest.raises(ValueError, match=r"every split needs photographs. Give positive shares whose sum is below 1"):
         replace(CUTTER, **options)
 
 

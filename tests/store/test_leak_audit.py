@@ -1,4 +1,4 @@
-"""The leak audit names each leak that was planted, and nothing on clean data."""
+"""The leak audit finds each planted leak, and none in clean data."""
 
 import json
 from collections.abc import Callable
@@ -15,27 +15,27 @@ from toys import CUTTER, picture
 from advforensics.sources.layouts.folders import Folders
 from advforensics.sources.photos import Photos
 from advforensics.store.building import build
-from advforensics.store.leak_audit import audit
+from advforensics.store.leak_audit import CLUES, audit
 from advforensics.store.near_duplicates import perceptual_hash
 from advforensics.tasks.source_labels import SourceLabels
 
 CLASSES = ("real", "generated")
 EACH = 40  # pictures of a class
-Save = Callable[[Image.Image, Path, bool, int], None]  # a picture, where, of the leaking class, its number
+Save = Callable[[Image.Image, Path, bool, int], None]  # picture, path, whether its class leaks, number
 
 
-def shown(number: int, strong: float = 1) -> Image.Image:
-    """Return a photograph with edges: soft colours and their steps, no two alike."""
+def photograph(number: int) -> Image.Image:
+    """Return a photograph of soft colours with sharp edges, different for each number."""
     pixels = picture(number).pixels.astype(float)
     steps = np.where(pixels[::-1, ::-1].mean(axis=2, keepdims=True) > 128, 40, -40)
-    return Image.fromarray((pixels + strong * steps).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((pixels + steps).clip(0, 255).astype(np.uint8))
 
 
 def jpeg(image: Image.Image, path: Path, **options: Any) -> None:
     image.save(path.with_suffix(".jpg"), "JPEG", **{"quality": 90, **options})
 
 
-def honest(image: Image.Image, path: Path, leaking: bool, number: int) -> None:
+def without_leak(image: Image.Image, path: Path, leaking: bool, number: int) -> None:
     jpeg(image, path)
 
 
@@ -89,9 +89,9 @@ def audited(folder: Path, save: Save, seed: int = 0, **options: Any) -> dict[str
         leaking = number % 2 == 1
         path = folder / "pictures" / CLASSES[leaking] / f"{number:03d}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(shown(1000 * seed + number), path, leaking, number)
+        save(photograph(1000 * seed + number), path, leaking, number)
     source = Photos(folder / "pictures", 32, 10**6, Folders())
-    harmonise = {"harmonise": False, "side": 64, "quality": 90, "least_scenes": 4, "unseen_devices": 0, **options}
+    harmonise = {"harmonise": False, "side": 64, "quality": 90, "min_scenes": 4, "unseen_devices": 0, **options}
     build(
         source,
         SourceLabels("generated", CLASSES, null_first=True, **harmonise),
@@ -108,7 +108,7 @@ def leaks(found: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("save", "culprit", "others"),
+    ("save", "leak", "others"),
     [
         (by_format, "format", {"JPEG quality", "file size"}),
         (by_size, "size", {"file size"}),
@@ -118,21 +118,19 @@ def leaks(found: dict[str, Any]) -> set[str]:
         (by_border, "border", {"file size"}),
     ],
 )
-def test_a_planted_leak_is_named_with_its_size_and_what_tells_it(
-    tmp_path: Path, save: Save, culprit: str, others: set[str]
-) -> None:
+def test_a_planted_leak_is_found_with_its_size(tmp_path: Path, save: Save, leak: str, others: set[str]) -> None:
     found = audited(tmp_path, save)
-    assert culprit in leaks(found) <= others | {culprit}
-    score = found["clues"][culprit]
+    assert leak in leaks(found) <= others | {leak}
+    score = found["clues"][leak]
     assert 0.5 < score["low"] <= score["balanced_accuracy"] <= score["high"]
     assert score["balanced_accuracy"] > 0.75
-    assert any(warning.startswith(f"{culprit} alone tells the class") for warning in found["warnings"])
+    assert any(warning.startswith(f"{leak} alone tells the class") for warning in found["warnings"])
     assert found["clues"]["all"]["leak"]
 
 
 @pytest.mark.usefixtures("unscored")
 @pytest.mark.parametrize("save", [with_copies, with_bursts])
-def test_pictures_that_look_alike_are_kept_together_harmonised_or_not(tmp_path: Path, save: Save) -> None:
+def test_near_duplicates_stay_in_one_split_harmonised_or_not(tmp_path: Path, save: Save) -> None:
     for harmonise in (False, True):
         found = audited(tmp_path / str(harmonise), save, harmonise=harmonise)
         assert found["near_duplicates"] == []
@@ -144,27 +142,18 @@ def test_pictures_that_look_alike_are_kept_together_harmonised_or_not(tmp_path: 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_clean_data_leaks_nothing(tmp_path: Path, seed: int) -> None:
-    found = audited(tmp_path, honest, seed=10 + seed)
+    found = audited(tmp_path, without_leak, seed=10 + seed)
     assert found["warnings"] == found["near_duplicates"] == []
-    assert found["clues"].keys() == {
-        "format",
-        "size",
-        "file size",
-        "JPEG quality",
-        "EXIF",
-        "brightness",
-        "border",
-        "all",
-    }
+    assert found["clues"].keys() == {*CLUES, "all"}
 
 
 @pytest.mark.parametrize("save", [by_format, by_size, by_quality, by_exif])
-def test_what_files_tell_is_taken_away_by_harmonising(tmp_path: Path, save: Save) -> None:
+def test_harmonising_removes_leaks_of_file_metadata(tmp_path: Path, save: Save) -> None:
     assert audited(tmp_path, save, harmonise=True)["warnings"] == []
 
 
-def test_a_clue_that_tells_scenes_and_not_classes_is_no_leak() -> None:
-    """Scenes of the two classes take turns in brightness, so that what is known of a scene misleads about the next."""
+def test_a_clue_to_the_scene_but_not_the_class_is_no_leak() -> None:
+    """Scenes of increasing brightness alternate between the classes: neighbours in brightness mislead."""
     scene = np.repeat(np.arange(12), 10)
     table = pd.DataFrame({"group": [f"{number:x}" for number in scene], "class": np.array(CLASSES)[scene % 2]})
     table = table.assign(picture=[f"{number}" for number in range(len(table))], split="train", brightness=9.0 * scene)
@@ -175,7 +164,7 @@ def test_a_clue_that_tells_scenes_and_not_classes_is_no_leak() -> None:
     assert max(score["balanced_accuracy"] for score in found["clues"].values()) < 0.6
 
 
-def test_more_pictures_of_the_same_scenes_make_nothing_surer() -> None:
+def test_more_pictures_of_the_same_scenes_do_not_narrow_the_interval() -> None:
     scene = np.arange(60)
     bright = scene % 2 + np.random.default_rng(0).normal(0, 1, 60)
     table = pd.DataFrame({"group": [f"{number:x}" for number in scene], "class": np.array(CLASSES)[scene % 2]})
@@ -188,19 +177,22 @@ def test_more_pictures_of_the_same_scenes_make_nothing_surer() -> None:
     assert 0.15 < widths[0] < 1.5 * widths[1]
 
 
-def test_too_few_scenes_are_said_to_be_too_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_too_few_scenes_there_is_a_warning_and_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "EACH", 4)
     found = audited(tmp_path, by_format)
     assert found["clues"] == {}
-    assert "too few to tell" in found["warnings"][0]
+    assert "too few to look for leaks" in found["warnings"][0]
 
 
-def test_the_hash_sees_the_scene_and_not_the_file() -> None:
-    bits = [int(perceptual_hash(np.asarray(image)), 16) for image in (shown(0), shown(0).resize((48, 36)), shown(1))]
+def test_the_perceptual_hash_depends_on_the_scene_and_not_on_the_size() -> None:
+    bits = [
+        int(perceptual_hash(np.asarray(image)), 16)
+        for image in (photograph(0), photograph(0).resize((48, 36)), photograph(1))
+    ]
     assert (bits[0] ^ bits[1]).bit_count() < 40 < 80 < (bits[0] ^ bits[2]).bit_count()
 
 
-def test_pictures_parquet_has_what_the_audit_saw(tmp_path: Path) -> None:
+def test_pictures_parquet_has_the_columns_of_the_audit(tmp_path: Path) -> None:
     audited(tmp_path, by_exif)
     table = pd.read_parquet(tmp_path / "store" / "pictures.parquet")
     assert len(table) == 2 * EACH

@@ -13,7 +13,7 @@ def rows(*contents: str) -> pd.DataFrame:
     )
 
 
-def test_shards_become_one_table_whatever_is_empty_in_them(tmp_path: Path) -> None:
+def test_shards_with_empty_columns_become_one_table(tmp_path: Path) -> None:
     licences, splits = [None, "CC0", None], ["train", "test", "test"]
     pictures = pd.DataFrame({"content": ["x", "y", "z"], "licence": licences, "split": splits})
     shards = [rows("x", "x"), rows("left out", "z"), rows("y")]

@@ -1,4 +1,4 @@
-"""Batches hold the very pixels of the store, in a known order; augmentation only moves them."""
+"""Batches have the pixels of the store in a known order; augmentation only moves pixels."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from toys import CUTTER, Textures, toy_task
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.store.building import build
 from advforensics.store.datamodule import Augment, PatchData, TrainingOrder, TrainingPatches
-from advforensics.store.reading import PatchDataset, PatchStore
+from advforensics.store.reading import FORMAT, PatchDataset, PatchStore
 
 
 def shipped_augmentation() -> Augment:
@@ -41,12 +41,12 @@ def test_images_are_the_stored_pixels_in_the_order_of_the_manifest(store: Path, 
     assert images.dtype == torch.float32
     assert torch.equal(images, stored / 255)
     assert labels.tolist() == data.store.manifest(split)["label"].tolist()
-    some, truth = PatchDataset(data.store, split)[[3, 1]]
-    assert torch.equal(some, images[[3, 1]])
-    assert torch.equal(truth, labels[[3, 1]])
+    two_images, two_labels = PatchDataset(data.store, split)[[3, 1]]
+    assert torch.equal(two_images, images[[3, 1]])
+    assert torch.equal(two_labels, labels[[3, 1]])
 
 
-def test_the_store_says_what_it_holds(store: Path) -> None:
+def test_the_store_knows_its_classes_and_shape(store: Path) -> None:
     opened = PatchStore(store)
     assert (opened.classes, opened.shape) == (toy_task().classes, (1, 32, 32))
 
@@ -67,21 +67,21 @@ def epoch(store: Path, number: int, seed: int = 1, replays: int = 1) -> list[Ten
     return [images for images, _ in loader]
 
 
-def test_training_batches_follow_from_seed_and_epoch(store: Path) -> None:
+def test_training_batches_depend_on_seed_and_epoch(store: Path) -> None:
     first = torch.cat(epoch(store, 0))
     assert torch.equal(first, torch.cat(epoch(store, 0)))
     assert not torch.equal(first, torch.cat(epoch(store, 1)))
     assert not torch.equal(first, torch.cat(epoch(store, 0, seed=2)))
 
 
-def test_batches_come_as_often_as_they_are_replayed(store: Path) -> None:
+def test_batches_are_repeated_as_often_as_replays_says(store: Path) -> None:
     once, thrice = epoch(store, 0), epoch(store, 0, replays=3)
     assert len(once) == len(thrice)
     for step, images in enumerate(thrice):
         assert torch.equal(images, once[step // 3])
 
 
-def test_processes_share_what_one_would_see(store: Path) -> None:
+def test_processes_share_the_batches_of_one_process(store: Path) -> None:
     number = len(PatchDataset(PatchStore(store), "train"))
     alone = list(TrainingOrder(number, 6, seed=1))
     shares = [list(TrainingOrder(number, 6, seed=1, rank=rank, processes=2)) for rank in range(2)]
@@ -96,63 +96,63 @@ def test_processes_share_what_one_would_see(store: Path) -> None:
     assert torch.equal(whole[1::2], split[1])
 
 
-def test_a_training_epoch_shows_every_image_once_but_for_the_rest(store: Path) -> None:
+def test_a_training_epoch_has_every_image_once_except_an_incomplete_batch(store: Path) -> None:
     data = PatchData(store, 5, None, seed=0)
     batches = [images for images, _ in data.train_dataloader()]
     assert {len(images) for images in batches} == {5}
-    shown = torch.cat(batches).flatten(1)
-    assert len(shown) == len(PatchDataset(data.store, "train")) // 5 * 5
-    assert len(shown.unique(dim=0)) == len(shown)
+    images = torch.cat(batches).flatten(1)
+    assert len(images) == len(PatchDataset(data.store, "train")) // 5 * 5
+    assert len(images.unique(dim=0)) == len(images)
 
 
-def listed(folder: Path, rows: Sequence[tuple[str, int]], each: int) -> PatchDataset:
-    """Return a split whose manifest lists patches of (scene, label) in that order, ``each`` of one picture."""
+def dataset_of(folder: Path, rows: Sequence[tuple[str, int]], each: int) -> PatchDataset:
+    """Return a split whose manifest has ``each`` patches of one picture per (scene, label), in that order."""
     folder.mkdir()
-    told = [
+    patches = [
         {"group": hashlib.sha256(scene.encode()).hexdigest(), "label": label, "content": f"{scene} {label}"}
         for scene, label in rows
         for _ in range(each)
     ]
-    manifest = pd.DataFrame(told).assign(operation="", split="test", shard="patches.npy", index=range(len(told)))
+    manifest = pd.DataFrame(patches).assign(operation="", split="test", shard="patches.npy", index=range(len(patches)))
     manifest.assign(**{"class": manifest["label"].astype(str)}).to_parquet(folder / "manifest.parquet")
-    np.save(folder / "patches.npy", np.zeros((len(told), 1, 1, 1), np.uint8))
+    np.save(folder / "patches.npy", np.zeros((len(patches), 1, 1, 1), np.uint8))
     classes = sorted({str(label) for _, label in rows}, key=int)
-    (folder / "store.json").write_text(json.dumps({"classes": classes, "shape": [1, 1, 1]}))
+    (folder / "store.json").write_text(json.dumps({"format": FORMAT, "classes": classes, "shape": [1, 1, 1]}))
     return PatchDataset(PatchStore(folder), "test")
 
 
 @pytest.mark.parametrize("each", [1, 3])
-def test_so_many_images_are_half_of_each_class_where_every_file_is_a_scene_and_classes_are_listed_one_by_one(
+def test_the_first_images_are_balanced_over_classes_that_follow_each_other_in_the_manifest(
     tmp_path: Path, each: int
 ) -> None:
     rows = [(f"{name}-{number}", label) for label, name in enumerate(("generated", "real")) for number in range(294)]
-    dataset = listed(tmp_path / "store", rows, each)
+    dataset = dataset_of(tmp_path / "store", rows, each)
     for images in (2, 64, 100, 512):
-        chosen = dataset.balanced(images)
-        assert dataset.labels[chosen].bincount(minlength=2).tolist() == [images // 2, images // 2]
-        assert dataset.manifest.iloc[chosen]["group"].nunique() == images
+        indices = dataset.balanced(images)
+        assert dataset.labels[indices].bincount(minlength=2).tolist() == [images // 2, images // 2]
+        assert dataset.manifest.iloc[indices]["group"].nunique() == images
 
 
-def test_the_first_of_a_class_are_no_neighbours_in_the_manifest(tmp_path: Path) -> None:
+def test_the_first_images_of_a_class_come_from_the_whole_manifest(tmp_path: Path) -> None:
     rows = [(f"{label}-{number:03d}", label) for label in (0, 1) for number in range(200)]
-    chosen = listed(tmp_path / "store", rows, 1).balanced(40)
-    places = np.array(chosen) % 200
-    assert places.mean() == pytest.approx(100, abs=30)  # three standard errors; the first twenty of a class have 10
+    indices = dataset_of(tmp_path / "store", rows, 1).balanced(40)
+    positions = np.array(indices) % 200
+    assert positions.mean() == pytest.approx(100, abs=30)  # three standard errors; the first twenty have a mean of 10
 
 
 @pytest.mark.parametrize(("scenes", "classes"), [(143, 27), (60, 5), (12, 4), (10, 27), (7, 1)])
-def test_where_all_classes_show_all_scenes_few_images_are_of_as_many_scenes_as_can_be(
+def test_if_every_scene_has_every_class_images_come_from_as_many_scenes_as_possible(
     tmp_path: Path, scenes: int, classes: int
 ) -> None:
     rows = [(str(scene), label) for scene in range(scenes) for label in range(classes)]
-    dataset = listed(tmp_path / "store", rows, 2)
+    dataset = dataset_of(tmp_path / "store", rows, 2)
     order = dataset.manifest.iloc[dataset.balanced(None)]
     for images in range(1, len(order), 1 + len(order) // 50):
-        shown = order.head(images)
-        by_scene = shown["group"].value_counts()
+        first = order.head(images)
+        by_scene = first["group"].value_counts()
         assert len(by_scene) == min(images, scenes)
         assert by_scene.max() - by_scene.min() <= 2
-        of_class = np.bincount(shown["label"], minlength=classes)
+        of_class = np.bincount(first["label"], minlength=classes)
         assert of_class.max() - of_class.min() <= 1
     assert (order.head(scenes * classes).groupby(["group", "label"]).size() == 1).all()
     assert sorted(dataset.balanced(None)) == list(range(len(order)))
@@ -160,9 +160,11 @@ def test_where_all_classes_show_all_scenes_few_images_are_of_as_many_scenes_as_c
 
 def test_all_pictures_of_a_scene_and_class_take_turns(tmp_path: Path) -> None:
     folder = tmp_path / "store"
-    listed(folder, [(str(scene), label) for scene in range(6) for label in range(2) for _ in range(4)], 5)
+    dataset_of(folder, [(str(scene), label) for scene in range(6) for label in range(2) for _ in range(4)], 5)
     table = pd.read_parquet(folder / "manifest.parquet")
-    table["content"] = [hashlib.sha256(str(row // 5).encode()).hexdigest() for row in range(len(table))]  # 4 a scene
+    table["content"] = [
+        hashlib.sha256(str(row // 5).encode()).hexdigest() for row in range(len(table))
+    ]  # four pictures per scene and class
     table.to_parquet(folder / "manifest.parquet")
     dataset = PatchDataset(PatchStore(folder), "test")
     for turn in range(1, 6):
@@ -171,9 +173,9 @@ def test_all_pictures_of_a_scene_and_class_take_turns(tmp_path: Path) -> None:
     assert first == 1
 
 
-def test_a_class_with_fewer_images_gives_all_and_the_others_take_turns(tmp_path: Path) -> None:
-    rows = [(f"{label}-{number}", label) for label, many in enumerate((30, 4, 30)) for number in range(many)]
-    dataset = listed(tmp_path / "store", rows, 1)
+def test_a_small_class_gives_all_its_images_and_the_others_stay_balanced(tmp_path: Path) -> None:
+    rows = [(f"{label}-{number}", label) for label, size in enumerate((30, 4, 30)) for number in range(size)]
+    dataset = dataset_of(tmp_path / "store", rows, 1)
     for images in range(1, 65):
         counts = dataset.labels[dataset.balanced(images)].bincount(minlength=3)
         if counts[1] < 4:

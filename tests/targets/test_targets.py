@@ -1,4 +1,4 @@
-"""Any detector becomes a target: it gives the logits it gave before, or is refused with a reason."""
+"""A detector of any kind becomes a target with unchanged logits, or is refused with the reason."""
 
 import hashlib
 import logging
@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
+from configs import TINY_DETECTOR, Compose
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from toys import TINY_DETECTOR, Compose, random_images, toy_task
+from toys import random_images, toy_task
 
 from advforensics.attacks.attackable import attackable
 from advforensics.attacks.gateway import TorchAttack
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector, save_checkpoint
+from advforensics.detectors.cost import counted
 from advforensics.store.reading import PatchStore
 from advforensics.targets.black_box import BlackBox
 from advforensics.targets.loading import load, results_folder
@@ -28,7 +30,7 @@ K = len(toy_task().classes)
 
 
 class Net(nn.Module):
-    """A network of nobody's in particular, with dropout that evaluation must turn off."""
+    """A small network, with dropout that evaluation mode must turn off."""
 
     def __init__(self, width: int = 4, classes: int = K) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class Net(nn.Module):
 
 
 class Detached(Net):
-    """Takes its input out of the graph."""
+    """Detaches its input."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
@@ -57,14 +59,14 @@ class Detached(Net):
 
 
 def linear(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answer by fixed random weights."""
+    """Return logits by fixed random weights."""
     weight = np.random.default_rng(0).normal(size=(pictures[0].size, K)).astype(np.float32)
     logits: NDArray[np.float32] = pictures.reshape(len(pictures), -1) @ weight
     return logits
 
 
-class Asker:
-    """Answers as an instance."""
+class CallableInstance:
+    """An object that returns logits."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -75,26 +77,26 @@ class Asker:
 
 
 def one_logit(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answer with a single number."""
+    """Return one logit per picture."""
     return linear(pictures)[:, :1]
 
 
 def two_logits(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answer for another number of classes."""
+    """Return logits of another number of classes."""
     return linear(pictures)[:, :2]
 
 
-def nothing_finite(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answer with NaN."""
+def nan_logits(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return NaN."""
     return np.float32(np.nan) * linear(pictures)
 
 
 def too_few(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answer for the first picture only."""
+    """Return logits of the first picture only."""
     return linear(pictures)[:1]
 
 
-def breaks(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+def fails(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     """Fail."""
     raise KeyError("no such server")
 
@@ -114,13 +116,13 @@ def net() -> Net:
 
 def config(kind: str, **options: Any) -> DictConfig:
     """Return a target's config as a sweep composes it."""
-    chosen = OmegaConf.merge(OmegaConf.load(config_dir() / "target" / f"{kind}.yaml"), options)
-    whole = OmegaConf.create({"checkpoint": None, "target": chosen})
-    target: DictConfig = whole.target
+    merged = OmegaConf.merge(OmegaConf.load(config_dir() / "target" / f"{kind}.yaml"), options)
+    cfg = OmegaConf.create({"checkpoint": None, "target": merged})
+    target: DictConfig = cfg.target
     return target
 
 
-def written(net: nn.Module, kind: str, folder: Path, batch: int | None = None) -> DictConfig:
+def write(net: nn.Module, kind: str, folder: Path, batch: int | None = None) -> DictConfig:
     """Write a network as a file of a kind, and return the config that reads it."""
     path, example = folder / f"{kind}.file", random_images(batch or 4)
     if kind == "module":
@@ -138,10 +140,8 @@ def written(net: nn.Module, kind: str, folder: Path, batch: int | None = None) -
 
 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
-def test_a_network_from_a_file_is_the_network_that_was_written(
-    kind: str, net: Net, opened: PatchStore, tmp_path: Path
-) -> None:
-    target = written(net, kind, tmp_path)
+def test_a_network_from_a_file_has_the_same_logits(kind: str, net: Net, opened: PatchStore, tmp_path: Path) -> None:
+    target = write(net, kind, tmp_path)
     trained, images = load(target, opened), random_images(5)
     torch.testing.assert_close(trained.detector(images), net(images))
     assert trained.gradients
@@ -159,12 +159,15 @@ def test_a_network_from_a_file_is_the_network_that_was_written(
 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
 def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: PatchStore, tmp_path: Path) -> None:
-    detector, images = load(written(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
+    detector, images = load(write(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
     labels = detector(images).argmax(dim=1)
     pgd = TorchAttack("pgd", torchattacks.PGD, "linf", relative_step=0.25)
+    with counted(detector) as cost:
+        found = pgd(detector, images, labels, 0.1)
+    assert cost.forward == cost.backward == 10 * len(images)
     with torch.no_grad():
         before = torch.nn.functional.cross_entropy(net(images), labels)
-        after = torch.nn.functional.cross_entropy(net(pgd(detector, images, labels, 0.1)), labels)
+        after = torch.nn.functional.cross_entropy(net(found), labels)
     assert after > before
     with attackable(detector):
         assert not any(module.training for module in detector.modules())
@@ -179,7 +182,7 @@ def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: Patc
 def test_a_program_exported_for_one_batch_size_takes_any(
     number: int, net: Net, opened: PatchStore, tmp_path: Path
 ) -> None:
-    detector = load(written(net, "exported", tmp_path, batch=4), opened).detector
+    detector = load(write(net, "exported", tmp_path, batch=4), opened).detector
     images = random_images(number).requires_grad_()
     torch.testing.assert_close(detector(images), net(images))
     (found,) = torch.autograd.grad(detector(images)[:, 0].sum(), images)
@@ -187,7 +190,7 @@ def test_a_program_exported_for_one_batch_size_takes_any(
     torch.testing.assert_close(found, expected)
 
 
-def test_a_checkpoint_of_ours_tells_its_own_facts(composed: Compose, opened: PatchStore) -> None:
+def test_a_checkpoint_has_its_own_provenance(composed: Compose, opened: PatchStore) -> None:
     training = composed("train", *TINY_DETECTOR, "folder=.", "seed=5")
     detector = build_detector(training, opened.classes, opened.shape)
     save_checkpoint(
@@ -205,23 +208,23 @@ def test_a_checkpoint_of_ours_tells_its_own_facts(composed: Compose, opened: Pat
     assert results_folder(certify.target) == Path()
 
 
-def test_no_detector_at_all_is_an_error_that_says_what_to_give(opened: PatchStore) -> None:
+def test_a_missing_detector_is_an_error_that_says_what_to_give(opened: PatchStore) -> None:
     with pytest.raises(ValueError, match="checkpoint=PATH"):
         load(config("checkpoint"), opened)
 
 
-def test_a_detached_detector_is_left_to_black_boxes(
+def test_a_detached_detector_has_no_gradients_and_a_warning_says_so(
     opened: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not load(written(Detached().eval(), "module", tmp_path), opened).gradients
+        assert not load(write(Detached().eval(), "module", tmp_path), opened).gradients
     assert "white-box attacks are left out" in caplog.text
 
 
-@pytest.mark.parametrize("function", ["linear", "Asker"])
+@pytest.mark.parametrize("function", ["linear", "CallableInstance"])
 def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
     options: dict[str, Any] = {"_target_": f"{__name__}.{function}"}
-    options |= {"_partial_": False, "factor": 1.0} if function == "Asker" else {}
+    options |= {"_partial_": False, "factor": 1.0} if function == "CallableInstance" else {}
     target = config("callable", function=options)
     trained, images = load(target, opened), random_images(3).requires_grad_()
     logits = trained.detector(images)
@@ -238,13 +241,13 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
     ("function", "reason"),
     [
         ("one_logit", "one logit per picture.*torch.cat"),
-        ("two_logits", "has 3 classes, pristine, blur, larger"),
-        ("nothing_finite", "not finite"),
+        ("two_logits", "has 3 classes: pristine, blur, larger"),
+        ("nan_logits", "not finite"),
         ("too_few", r"\(1, 3\) for 2 pictures"),
-        ("breaks", "KeyError: 'no such server'"),
+        ("fails", "KeyError: 'no such server'"),
     ],
 )
-def test_what_is_no_detector_is_refused_with_the_reason(function: str, reason: str, opened: PatchStore) -> None:
+def test_an_unsuitable_callable_is_refused_with_the_reason(function: str, reason: str, opened: PatchStore) -> None:
     with pytest.raises(ValueError, match=reason):
         load(config("callable", function={"_target_": f"{__name__}.{function}"}), opened)
 
@@ -268,7 +271,7 @@ def test_a_missing_file_and_one_of_another_kind_are_refused(kind: str, opened: P
 
 
 def test_weights_that_do_not_fit_and_code_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
-    target = written(net, "module", tmp_path)
+    target = write(net, "module", tmp_path)
     with pytest.raises(ValueError, match="do not fit Net"):
         load(OmegaConf.merge(target, {"module": {"width": 5}}), opened)  # type: ignore[arg-type]
     torch.save(net, target.path)  # a whole module: unpickling it would run code
@@ -279,7 +282,7 @@ def test_weights_that_do_not_fit_and_code_are_refused(net: Net, opened: PatchSto
     torch.testing.assert_close(load(target, opened).detector(images), net(images))
 
 
-# An ONNX file by hand, since writing one takes a package: messages of the protocol buffers that onnx.proto describes.
+# An ONNX file written by hand, without a package: the messages that onnx.proto describes, as protocol buffers.
 
 
 def field(number: int, value: int | bytes | str) -> bytes:
@@ -291,7 +294,7 @@ def field(number: int, value: int | bytes | str) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """Encode a number by seven bits a byte."""
+    """Encode a number with seven bits per byte."""
     low, rest = value & 0x7F, value >> 7
     return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
 
@@ -303,7 +306,7 @@ def onnx_file(weight: NDArray[np.float32], bias: NDArray[np.float32], batch: int
         sizes = b"".join(field(1, size) for size in values.shape)
         return sizes + field(2, 1) + field(8, name) + field(9, struct.pack(f"<{values.size}f", *values.ravel()))
 
-    def described(name: str, *sizes: int) -> bytes:
+    def value_info(name: str, *sizes: int) -> bytes:
         shape = b"".join(field(1, field(1, size)) for size in sizes)
         return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
 
@@ -312,7 +315,7 @@ def onnx_file(weight: NDArray[np.float32], bias: NDArray[np.float32], batch: int
 
     graph = field(1, node("Flatten", ["images"], "flat")) + field(1, node("Gemm", ["flat", "weight", "bias"], "logits"))
     graph += field(2, "net") + field(5, tensor("weight", weight)) + field(5, tensor("bias", bias))
-    graph += field(11, described("images", batch, 1, side, side)) + field(12, described("logits", batch, len(bias)))
+    graph += field(11, value_info("images", batch, 1, side, side)) + field(12, value_info("logits", batch, len(bias)))
     return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13))
 
 
@@ -330,12 +333,12 @@ def test_an_onnx_file_is_a_black_box_for_batches_of_any_size(batch: int, opened:
 
 
 def test_black_boxes_see_contiguous_float32_in_the_unit_range() -> None:
-    seen = []
+    inputs = []
 
-    def answer(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append((str(pictures.dtype), pictures.shape, pictures.flags["C_CONTIGUOUS"], bool(pictures.max() <= 1)))
+    def function(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        inputs.append((str(pictures.dtype), pictures.shape, pictures.flags["C_CONTIGUOUS"], bool(pictures.max() <= 1)))
         return linear(pictures)
 
     images = random_images(3).double().to(memory_format=torch.channels_last)
-    assert BlackBox(answer)(images).shape == (3, K)
-    assert seen == [("float32", (3, 1, 32, 32), True, True)]
+    assert BlackBox(function)(images).shape == (3, K)
+    assert inputs == [("float32", (3, 1, 32, 32), True, True)]

@@ -1,4 +1,4 @@
-"""Every class is the picture after one operation, whose parameters are drawn from ranges and recorded."""
+"""Every class is the picture after one operation; its parameters are drawn from ranges and recorded."""
 
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from toys import picture, toy_task
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.tasks.manipulation import Manipulation, Operation
 
 NAMES = list(OmegaConf.load(config_dir() / "task" / "manipulation.yaml").operations)
@@ -38,11 +38,11 @@ def test_versions_depend_on_the_picture_and_the_seed_alone() -> None:
     task = shipped()
     first = list(task.versions(picture(0), seed=0))
     list(task.versions(picture(1), seed=5))
-    for version, again in zip(first, shipped().versions(picture(0), seed=0), strict=True):
-        assert (version.class_name, version.parameters) == (again.class_name, again.parameters)
-        assert np.array_equal(version.pixels, again.pixels)
+    for version, same in zip(first, shipped().versions(picture(0), seed=0), strict=True):
+        assert (version.class_name, version.parameters) == (same.class_name, same.parameters)
+        assert np.array_equal(version.pixels, same.pixels)
     other = list(task.versions(picture(0), seed=1))
-    assert any(version.parameters != again.parameters for version, again in zip(first, other, strict=True))
+    assert any(one.parameters != two.parameters for one, two in zip(first, other, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,15 +55,15 @@ def test_draws_lie_in_their_ranges(name: str) -> None:
         assert all(low <= drawn[parameter] <= high for parameter, (low, high) in operation.ranges.items())
 
 
-def test_two_whole_numbers_draw_whole_numbers_both_ends_included() -> None:
+def test_integer_ranges_draw_integers_both_ends_included() -> None:
     rng = np.random.default_rng(0)
-    whole = [Operation(A.NoOp, {"n": [1, 3]}).draw(rng)["n"] for _ in range(100)]
-    assert set(whole) == {1, 2, 3}
-    assert all(isinstance(value, int) for value in whole)
+    integers = [Operation(A.NoOp, {"n": [1, 3]}).draw(rng)["n"] for _ in range(100)]
+    assert set(integers) == {1, 2, 3}
+    assert all(isinstance(value, int) for value in integers)
     assert len({Operation(A.NoOp, {"n": [1.0, 3]}).draw(rng)["n"] for _ in range(100)}) == 100
 
 
-def test_what_is_recorded_is_what_was_done() -> None:
+def test_the_recorded_parameter_is_the_applied_one() -> None:
     grey = picture(0, np.full((72, 96, 3), 128, np.uint8))
     noise = Operation(A.GaussNoise, {"std_range": [0.02, 0.2]})
     task = Manipulation("toy", {"pristine": Operation(A.NoOp), "noise": noise})
@@ -84,7 +84,7 @@ def test_every_operation_changes_the_picture_and_gives_8_bit_rgb(name: str) -> N
         assert changed.mean() > 0.5  # levels
 
 
-def test_the_null_class_is_the_picture_and_the_picture_stays_as_it_is() -> None:
+def test_the_null_class_is_the_unchanged_picture_and_no_operation_changes_the_original() -> None:
     original = picture(0)
     before = original.pixels.copy()
     null, *_ = shipped(jpeg_quality=None).versions(original, seed=0)
@@ -93,43 +93,38 @@ def test_the_null_class_is_the_picture_and_the_picture_stays_as_it_is() -> None:
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return what a JPEG file of quality 90 holds of RGB pixels."""
+    """Return RGB pixels after JPEG compression at quality 90."""
     _, file = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     decoded: NDArray[Any] = cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return decoded
 
 
-def test_the_common_jpeg_step_treats_every_class_alike() -> None:
-    grey = picture(0, np.repeat(picture(0).pixels[..., 1:2], 3, axis=2))
-    plain, common = (toy_task(jpeg_quality=quality).versions(grey, seed=0) for quality in (None, 90))
+@pytest.mark.parametrize("channels", [slice(3), [1, 1, 1]], ids=["colour", "grey"])
+def test_the_jpeg_step_gives_every_class_what_a_file_would_hold(channels: Any) -> None:
+    original = picture(0, picture(0).pixels[..., channels])
+    plain, common = (toy_task(jpeg_quality=quality).versions(original, seed=0) for quality in (None, 90))
     for version, compressed in zip(plain, common, strict=True):
         assert np.array_equal(compressed.pixels, jpeg(version.pixels))
         assert not np.array_equal(compressed.pixels, version.pixels)
 
 
-def test_the_jpeg_step_gives_what_a_file_would_hold() -> None:
-    (plain, *_), (compressed, *_) = (toy_task(jpeg_quality=quality).versions(picture(0), 0) for quality in (None, 90))
-    assert np.array_equal(compressed.pixels, jpeg(plain.pixels))
-
-
-def test_the_binary_question_has_one_version_of_each_class_and_shows_all_operations() -> None:
+def test_the_binary_task_has_one_version_of_each_class_and_uses_all_operations() -> None:
     task = shipped(binary=True)
     assert task.classes_of({"manipulated", NAMES[0]}) == (NAMES[0], "manipulated")
-    shown = set()
+    used = set()
     for seed in range(100):
         null, manipulated = task.versions(picture(0), seed)
         assert (null.class_name, manipulated.class_name, null.operation) == (NAMES[0], "manipulated", NAMES[0])
-        shown.add(manipulated.operation)
-    assert shown == set(NAMES[1:])
+        used.add(manipulated.operation)
+    assert used == set(NAMES[1:])
 
 
-def test_resampling_scales_by_the_factor_it_recorded() -> None:
+def test_resampling_scales_by_the_recorded_factor() -> None:
     *_, larger = toy_task().versions(picture(0), seed=0)
-    assert larger.pixels.shape[:2] == pytest.approx(
-        [72 * larger.parameters["scale_range"], 96 * larger.parameters["scale_range"]], abs=1
-    )
+    scale = larger.parameters["scale_range"]
+    assert larger.pixels.shape[:2] == pytest.approx([72 * scale, 96 * scale], abs=1)
 
 
-def test_one_operation_is_no_question() -> None:
+def test_one_operation_is_refused() -> None:
     with pytest.raises(ValueError, match="two classes"):
         Manipulation("toy", {"pristine": Operation(partial(A.NoOp))})

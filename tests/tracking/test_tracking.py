@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from toys import contents
+from toys import file_contents
 
 from advforensics.persistence import provenance
 from advforensics.persistence.provenance import commit
@@ -177,13 +177,13 @@ def test_a_project_that_is_moved_has_its_artifacts_and_writes_no_other(tmp_path:
         (tmp_path / moved).mkdir()
         for name in ("mlflow.db", "mlartifacts"):
             (shutil.copy if (tmp_path / name).is_file() else how)(tmp_path / name, tmp_path / moved / name)
-        before = contents(tmp_path / "mlartifacts")
+        before = file_contents(tmp_path / "mlartifacts")
         there = Tracking(f"sqlite:///{tmp_path / moved}/mlflow.db", "test", "mlflow-artifacts:/")
         with there.run("second", CONFIG) as second:
             assert "seed: 3" in mlflow.artifacts.load_text(f"runs:/{run.id}/config.yaml")
             mlflow.pytorch.load_model(f"runs:/{run.id}/model")
         assert list((tmp_path / moved / "mlartifacts").glob(f"{second.id}/artifacts/config.yaml"))
-        assert contents(tmp_path / "mlartifacts") == before
+        assert file_contents(tmp_path / "mlartifacts") == before
     assert not (tmp_path / "mlartifacts").exists()
 
 
@@ -220,7 +220,7 @@ def test_files_have_their_folders(tracking: Tracking, tmp_path: Path) -> None:
 def test_the_dataset_has_our_digest(tracking: Tracking, tmp_path: Path) -> None:
     for name in ("manifest.parquet", "train-000.npy"):
         (tmp_path / name).write_text(name)
-    (tmp_path / "store.json").write_text('{"classes": ["a", "b"], "shape": [1, 8, 8]}')
+    (tmp_path / "store.json").write_text('{"format": 2, "classes": ["a", "b"], "shape": [1, 8, 8]}')
     digest = PatchStore(tmp_path).digest()
     with tracking.run("data", CONFIG) as run:
         run.dataset(tmp_path, digest, "toy")

@@ -1,16 +1,16 @@
-"""The symmetries of a square: all eight, each image its own."""
+"""The eight symmetries of a square, one for each image."""
 
 import torch
 
 from advforensics.training.augmentation import D4
 
 
-def test_there_are_eight_symmetries_and_each_follows_from_its_draw() -> None:
+def test_there_are_eight_symmetries_and_the_random_number_determines_which() -> None:
     image = torch.arange(2 * 9).view(1, 2, 3, 3)
-    moved = D4()(image.repeat(16, 1, 1, 1), torch.arange(16))
-    assert torch.equal(moved[:8], moved[8:])
-    assert len(moved[:8].unique(dim=0)) == 8
-    assert torch.equal(moved[0], image[0])
-    corners = {tuple(sorted(picture[0, ::2, ::2].flatten().tolist())) for picture in moved}
+    augmented = D4()(image.repeat(16, 1, 1, 1), torch.arange(16))
+    assert torch.equal(augmented[:8], augmented[8:])
+    assert len(augmented[:8].unique(dim=0)) == 8
+    assert torch.equal(augmented[0], image[0])
+    corners = {tuple(sorted(picture[0, ::2, ::2].flatten().tolist())) for picture in augmented}
     assert corners == {(0, 2, 6, 8)}
-    assert torch.equal(moved[:, 1] - moved[:, 0], torch.full((16, 3, 3), 9))  # channels stay together
+    assert torch.equal(augmented[:, 1] - augmented[:, 0], torch.full((16, 3, 3), 9))  # channels stay together

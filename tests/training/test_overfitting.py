@@ -1,4 +1,4 @@
-"""The guard lets honest training be, sees when examples and attack part, and goes back to where they agreed."""
+"""The guard detects a wide gap, and only that; it restores the last good state and changes the attack."""
 
 import copy
 import io
@@ -27,30 +27,33 @@ LABELS = torch.tensor([0, 1, 0, 1])
 IMAGES = LABELS.view(4, 1, 1, 1).repeat(1, 1, 2, 2) * 0.6 + 0.2
 
 
-class Harmless:
-    """TrainingAttack that are the images themselves: what a detector that overfits makes of a single step."""
+class Identity:
+    """Returns the images unchanged: as harmless as a single step to a detector that overfits."""
 
-    name = "harmless"
-    is_fgsm = False
+    name = "identity"
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
         return images
 
 
-class Fatal(Harmless):
-    """Turns bright into dark for so many images of a batch."""
+class Inversion(Identity):
+    """Inverts the first images of a batch: bright ones become dark.
 
-    name = "fatal"
+    Args:
+        inverted: How many.
+    """
 
-    def __init__(self, turned: int) -> None:
-        self.turned = turned
+    name = "inversion"
+
+    def __init__(self, inverted: int) -> None:
+        self.inverted = inverted
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-        return torch.cat([1 - images[: self.turned], images[self.turned :]])
+        return torch.cat([1 - images[: self.inverted], images[self.inverted :]])
 
 
-class Own(AdversarialTraining):
-    """Somebody's own defence: examples alone."""
+class UserDefense(AdversarialTraining):
+    """A defence outside this package, which trains on adversarial examples alone."""
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.detector(self.adversarial_examples(images, labels)), labels)
@@ -63,12 +66,12 @@ DEFENSES: list[tuple[type[AdversarialTraining], dict[str, Any]]] = [
     (RegularizedFusion, {**FUSION, "weight": 0.5, "penalty_weight": 0.01, **PENALTY}),
     (Trades, {"beta": 1.0}),
     (Mart, {"weight": 1.0}),
-    (Own, {}),
+    (UserDefense, {}),
 ]
 
 
 class Training:
-    """A training of a detector of bright and dark, as far as a callback can see."""
+    """The part of a training that callbacks use; the detector tells bright pictures from dark ones."""
 
     def __init__(
         self, kind: type[AdversarialTraining] = AdversarialFusion, options: dict[str, Any] = FUSION, *layers: nn.Module
@@ -78,11 +81,11 @@ class Training:
             linear.weight.copy_(torch.tensor([[-1.0], [1.0]]).repeat(1, 4))
             linear.bias.copy_(torch.tensor([2.0, -2.0]))
         detector = nn.Sequential(nn.Flatten(), linear, *layers)
-        self.module = regime(kind, detector, attack=Harmless(), eps_levels=8.0, warmup=0.0, **options)
+        self.module = regime(kind, detector, attack=Identity(), eps_levels=8.0, warmup=0.0, **options)
         self.optimizer = torch.optim.AdamW(detector.parameters(), lr=0.1)
         strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
-        self.told: list[dict[str, float]] = []
-        self.module.log_dict = lambda values, **options: self.told.append(values)  # type: ignore[method-assign]
+        self.logged: list[dict[str, float]] = []
+        self.module.log_dict = lambda values, **options: self.logged.append(values)  # type: ignore[method-assign]
         self.trainer: Any = SimpleNamespace(
             global_step=0, optimizers=[self.optimizer], strategy=strategy, callbacks=[], current_epoch=0
         )
@@ -114,33 +117,33 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     return Training()
 
 
-def guard_against(attack: Any, tolerance: float = 0.5) -> OverfittingGuard:
+def guard_with(attack: Any, tolerance: float = 0.5) -> OverfittingGuard:
     return OverfittingGuard(attack, every=2, tolerance=tolerance)
 
 
-def test_it_lets_honest_training_be(training: Training) -> None:
-    guard = guard_against(Fatal(2))  # half of the batch: what is tolerated
+def test_a_gap_within_the_tolerance_changes_nothing(training: Training) -> None:
+    guard = guard_with(Inversion(2))  # half of the batch, as the tolerance allows
     for _ in range(4):
         training.step(guard)
     assert guard.caught == 0
-    assert training.module.attack.name == "harmless"
+    assert training.module.attack.name == "identity"
     assert training.module.detector.training
 
 
-def test_it_goes_back_to_where_they_agreed_and_on_with_the_attack(training: Training) -> None:
-    attack = Fatal(0)
-    guard = guard_against(attack)
+def test_a_wide_gap_restores_the_last_good_state_and_changes_the_attack(training: Training) -> None:
+    attack = Inversion(0)
+    guard = guard_with(attack)
     training.step(guard)
-    training.step(guard)  # looks, and is content
+    training.step(guard)  # measures a small gap
     good = training.weight
     weight = next(training.module.parameters())
     moments = {name: value.clone() for name, value in training.optimizer.state[weight].items()}
-    attack.turned = 4
+    attack.inverted = 4
     for _ in range(3):
-        training.step(guard)  # looks once more: two looks are too few
+        training.step(guard)  # measures once more: two measurements are too few
     assert guard.caught == 0
     assert not torch.equal(training.weight, good)
-    training.optimizer.param_groups[0]["lr"] = 0.05  # as the schedule would
+    training.optimizer.param_groups[0]["lr"] = 0.05  # as a schedule would
     training.step(guard)
     assert guard.caught == 1
     assert torch.equal(training.weight, good)
@@ -153,9 +156,9 @@ def test_it_goes_back_to_where_they_agreed_and_on_with_the_attack(training: Trai
     assert not torch.equal(training.weight, good)
 
 
-def test_what_overfits_from_the_start_begins_again(training: Training) -> None:
+def test_a_wide_gap_from_the_start_restores_the_initial_weights(training: Training) -> None:
     start = training.weight
-    guard = guard_against(Fatal(4))
+    guard = guard_with(Inversion(4))
     for _ in range(6):
         training.step(guard)
     assert guard.caught == 1
@@ -168,26 +171,25 @@ def test_every_defence_with_an_attack_can_be_guarded(
 ) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
     training = Training(kind, options)
-    attack = Fatal(0)
-    guard = guard_against(attack)
+    attack = Inversion(0)
+    guard = guard_with(attack)
     for _ in range(2):
         training.step(guard)
     good = training.weight
-    attack.turned = 4
+    attack.inverted = 4
     for _ in range(4):
         training.step(guard)
     assert guard.caught == 1
     assert torch.equal(training.weight, good)
     training.step(guard)
     assert training.module.last_examples is not None
-    assert torch.equal(training.module.last_examples[0], 1 - IMAGES)  # what the attack makes
+    assert torch.equal(training.module.last_examples[0], 1 - IMAGES)  # made by the attack
 
 
-def test_fusion_that_reused_the_gradient_goes_on_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fusion_that_reuses_the_gradient_continues_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
-    monkeypatch.setattr(Harmless, "is_fgsm", True)
     training = Training(AdversarialFusion, {**FUSION, "weight": 0.5, "reuse_gradient": True})
-    guard = guard_against(Fatal(4), tolerance=-1.1)  # whatever it is
+    guard = guard_with(Inversion(4), tolerance=-1.1)  # any gap is too wide
     for _ in range(7):
         training.step(guard)
     assert guard.caught == 1
@@ -199,28 +201,28 @@ def test_fusion_that_reused_the_gradient_goes_on_with_the_attack(monkeypatch: py
 def test_a_defence_without_an_attack_is_refused_before_its_first_step(kind: type[Baseline], options: Any) -> None:
     module = regime(kind, nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), **options)
     options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    trainer = pl.Trainer(max_epochs=1, callbacks=[guard_against(Fatal(4))], enable_progress_bar=False, **options)
-    with pytest.raises(ValueError, match=rf"{kind.__name__} makes none.*set defense\.guard=null$"):
+    trainer = pl.Trainer(max_epochs=1, callbacks=[guard_with(Inversion(4))], enable_progress_bar=False, **options)
+    with pytest.raises(ValueError, match=rf"{kind.__name__} makes none: set defense\.guard=null$"):
         trainer.fit(module, [(IMAGES, LABELS)])
     assert trainer.global_step == 0
 
 
-def test_a_defence_that_does_not_tell_its_twins_is_an_error(training: Training) -> None:
-    guard = guard_against(Fatal(4))
+def test_a_defence_that_does_not_set_last_examples_is_an_error(training: Training) -> None:
+    guard = guard_with(Inversion(4))
     training.step(guard)
     training.trainer.global_step = 2
     training.module.last_examples = None
-    with pytest.raises(ValueError, match=r"make examples with self\.adversarial_examples"):
+    with pytest.raises(ValueError, match=r"must make them with self\.adversarial_examples"):
         guard.on_train_batch_end(training.trainer, training.module, None, (IMAGES, LABELS), 0)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_average_and_statistics_go_back_with_the_weights_to_the_bit(
+def test_weights_average_and_batch_statistics_are_restored_exactly(
     interrupted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Baseline, "progress", 1.0)
 
-    def begun() -> tuple[Training, WeightAveraging]:
+    def start() -> tuple[Training, WeightAveraging]:
         training = Training(AdversarialFusion, FUSION, nn.BatchNorm1d(2))
         return training, training.average()
 
@@ -229,13 +231,13 @@ def test_average_and_statistics_go_back_with_the_weights_to_the_bit(
         assert averaged is not None
         return copy.deepcopy({**averaged.state_dict(), **training.module.state_dict()})
 
-    training, averaging = begun()
-    attack = Fatal(0)
-    guard = guard_against(attack)
+    training, averaging = start()
+    attack = Inversion(0)
+    guard = guard_with(attack)
     for _ in range(2):
         training.step(guard)
     good = state(training, averaging)
-    attack.turned = 4
+    attack.inverted = 4
     for _ in range(3):
         training.step(guard)
     bad = state(training, averaging)
@@ -245,8 +247,8 @@ def test_average_and_statistics_go_back_with_the_weights_to_the_bit(
         file = io.BytesIO()
         torch.save(guard.state_dict(), file)
         file.seek(0)
-        training, averaging = begun()
-        guard = guard_against(attack)
+        training, averaging = start()
+        guard = guard_with(attack)
         guard.load_state_dict(torch.load(file, weights_only=False))
         guard.on_train_start(training.trainer, training.module)
         training.trainer.global_step = 5
@@ -256,40 +258,40 @@ def test_average_and_statistics_go_back_with_the_weights_to_the_bit(
         assert torch.equal(value, good[name]), name
 
 
-def test_an_interruption_changes_nothing(training: Training) -> None:
-    attack = Fatal(0)
-    guard = guard_against(attack)
+def test_a_resumed_training_measures_and_restores_as_one_without_interruption(training: Training) -> None:
+    attack = Inversion(0)
+    guard = guard_with(attack)
     for _ in range(4):
         training.step(guard)
-    resumed, again = guard_against(Fatal(4)), Training()
+    resumed, second = guard_with(Inversion(4)), Training()
     resumed.load_state_dict(guard.state_dict())
     for _ in range(3):
-        again.step(resumed)
+        second.step(resumed)
     assert resumed.caught == 0
-    again.step(resumed)  # the second look now, the fourth in all
+    second.step(resumed)  # the second measurement since, the fourth in all
     assert resumed.caught == 1
-    assert torch.equal(again.weight, training.weight)  # gone back to what the first one had kept
-    third, fresh = guard_against(Fatal(4)), Training()
-    third.load_state_dict(resumed.state_dict())
-    third.on_train_start(fresh.trainer, fresh.module)
-    assert fresh.module.attack is third.attack
+    assert torch.equal(second.weight, training.weight)  # restored to the state kept before
+    resumed_again, third = guard_with(Inversion(4)), Training()
+    resumed_again.load_state_dict(resumed.state_dict())
+    resumed_again.on_train_start(third.trainer, third.module)
+    assert third.module.attack is resumed_again.attack
 
 
-def test_it_does_not_look_before_there_is_a_radius(training: Training) -> None:
+def test_nothing_is_measured_at_radius_0(training: Training) -> None:
     training.module.eps_levels = 0.0
-    guard = guard_against(Fatal(4))
+    guard = guard_with(Inversion(4))
     training.step(guard)
     training.step(guard)
     assert guard.caught == 0
 
 
-def test_an_epoch_tells_its_own_lead_and_none_where_there_was_no_look(training: Training) -> None:
-    guard = guard_against(Fatal(1), tolerance=0.9)
+def test_an_epoch_logs_its_own_gap_or_nan_without_a_measurement(training: Training) -> None:
+    guard = guard_with(Inversion(1), tolerance=0.9)
     for _ in range(4):
         training.step(guard)
     guard.on_train_epoch_end(training.trainer, training.module)
     training.step(guard)
     guard.on_train_epoch_end(training.trainer, training.module)
-    first, second = (told["overfitting_gap"] for told in training.told)
+    first, second = (row["overfitting_gap"] for row in training.logged)
     assert first == 0.25
     assert math.isnan(second)

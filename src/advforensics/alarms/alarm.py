@@ -1,9 +1,9 @@
-"""What a sweep says against itself: reasons not to believe its curves, each with its evidence and what to do.
+"""An alarm: a reason not to believe a sweep, with its evidence and what to do.
 
-A high curve has two explanations, a robust detector and a failed attack, and most published defences turned out to be
-the second (Athalye, Carlini & Wagner 2018, arXiv 1802.00420; Croce & Hein 2020, arXiv 2003.01690). The checks are those
-that Carlini et al. 2019 (arXiv 1902.06705) ask of every evaluation. Here are those that the sample table can answer;
-:mod:`advforensics.alarms.probes` has those that take the detector itself.
+A high curve has two explanations: a robust detector or a failed attack. For most published defences it was the second
+(Athalye, Carlini & Wagner 2018, arXiv 1802.00420; Croce & Hein 2020, arXiv 2003.01690). The checks are those that
+Carlini et al. 2019 (arXiv 1902.06705) ask of every evaluation. :mod:`advforensics.alarms.sample_table` has those that a
+sample table can answer, :mod:`advforensics.alarms.probes` those that need the detector.
 """
 
 import csv
@@ -24,7 +24,7 @@ class Alarm:
     Attributes:
         name: In snake_case.
         fired: Whether it holds against this sweep.
-        evidence: The numbers it rests on, fired or not.
+        evidence: The numbers behind it, fired or not.
         advice: What to do if it fired.
     """
 
@@ -35,9 +35,9 @@ class Alarm:
 
 
 def beyond_chance(count: int, images: int) -> bool:
-    """Tell whether so many images are more than chance: above 1% of them, and at least 3.
+    """Tell whether a count of images is more than chance: above 1% of them, and at least 3.
 
-    Attacks start at random, so a weaker one gets lucky now and then.
+    Attacks start at random, so now and then a weaker one succeeds by chance.
     """
     return count >= 3 and count > 0.01 * images
 
@@ -55,14 +55,14 @@ def read(path: Path) -> list[Alarm]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no table of alarms.
+        ValueError: If it is not a table of alarms.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no alarms {path}: run `advforensics sweep` first")
     with path.open(newline="", encoding="utf-8") as stream:
         rows = csv.DictReader(stream)
         if rows.fieldnames != [field.name for field in fields(Alarm)]:
-            raise ValueError(f"{path} is no table of alarms: its columns are {rows.fieldnames}; sweep again")
+            raise ValueError(f"{path} is not a table of alarms: its columns are {rows.fieldnames}; sweep again")
         return [Alarm(row["name"], row["fired"] == "True", row["evidence"], row["advice"]) for row in rows]
 
 
@@ -75,4 +75,4 @@ def warn(alarms: Sequence[Alarm]) -> None:
     """Log a warning for each alarm that fired."""
     for alarm in alarms:
         if alarm.fired:
-            log.warning("ALARM %s: %s %s", alarm.name, alarm.evidence, alarm.advice)
+            log.warning("ALARM %s: %s. %s", alarm.name, alarm.evidence, alarm.advice)

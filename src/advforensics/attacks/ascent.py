@@ -1,6 +1,7 @@
 """Projected gradient ascent, written once: any norm, loss and step rule, and only on images that still stand."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,38 +11,33 @@ from advforensics.attacks.losses import Loss, margin, margins
 from advforensics.attacks.steps import AdaptiveStep, StepRule
 from advforensics.attacks.threat_model import Norm, project, size
 
-# What the detector gets to see of candidates (N, C, H, W) for some of the images, by their indices (N,).
+# From candidates (n, C, H, W) for some of the images, and the indices of these images (n,), to what the detector sees.
 Deliver = Callable[[Tensor, Tensor], Tensor]
-
-
-def as_made(candidates: Tensor, chosen: Tensor) -> Tensor:
-    """Deliver candidates as they are."""
-    return candidates
 
 
 class Ascent:
     """A white-box attack that climbs a loss inside a ball.
 
-    Each image stops as soon as it has fallen. An image also stops when there is no hope left. That is when its margin
-    is more than a quarter of what it was at the start of the run, and would still be positive at the end if it shrank
-    at twice the pace of the last eighth of the steps.
+    With `AdaptiveStep` this is APGD, with `FixedStep` it is PGD. Without early stopping both return the pictures that
+    torchattacks returns.
 
-    With `AdaptiveStep` this is APGD, with `FixedStep` it is PGD. Without early stopping both give the pictures that
-    torchattacks gives.
+    Early stopping has two rules. An image stops as soon as it has fallen. It also stops when it is hopeless: when its
+    margin is more than a quarter of the margin at the start of the run, and would still be positive at the end of the
+    run if it shrank twice as fast as in the last eighth of the steps.
 
     Args:
         name: Its name in tables.
         norm: Norm of the ball, ``linf`` or ``l2``.
         loss: What to raise, from :mod:`advforensics.attacks.losses`.
         steps: Gradient steps of one run.
-        restarts: Runs from random starts after the first, which begins at ``start`` if there is one.
+        restarts: Further runs, each from a random start.
         n_target_classes: How many target classes to try one after the other, the likeliest first, at most K - 1;
             ``None`` for an untargeted attack.
-        target_class: One class to reach, whatever the true one: class 0, for instance, to look pristine. Images of
-            that class stay as they are.
+        target_class: The only class that counts as success: 0, for instance, to look pristine. Images of that class
+            stay as they are.
         step_rule: How a gradient moves a picture.
-        thorough: Go on with images for which there is no hope.
-        fresh: Begin the first run at random too, whatever is known already.
+        patient: Whether hopeless images go on.
+        random_start: Whether the first run starts at random too, even where a start is given.
 
     Raises:
         ValueError: If ``steps`` or ``restarts`` is out of range, or both kinds of target are given.
@@ -60,23 +56,17 @@ class Ascent:
         n_target_classes: int | None = None,
         target_class: int | None = None,
         step_rule: type[StepRule] = AdaptiveStep,
-        thorough: bool = False,
-        fresh: bool = False,
+        patient: bool = False,
+        random_start: bool = False,
     ) -> None:
         if steps < 1 or restarts < 0:
             raise ValueError(f"attack {name}: steps must be 1 or more and restarts 0 or more, got {steps}, {restarts}")
         if n_target_classes is not None and target_class is not None:
             raise ValueError(f"attack {name}: give `n_target_classes` or `target_class`, not both")
-        self.name = name
+        self.name, self.loss, self.steps, self.restarts = name, loss, steps, restarts
         self.norm: Norm = norm
-        self.loss = loss
-        self.steps = steps
-        self.restarts = restarts
-        self.n_target_classes = n_target_classes
-        self.target_class = target_class
-        self.step_rule = step_rule
-        self.thorough = thorough
-        self.fresh = fresh
+        self.n_target_classes, self.target_class = n_target_classes, target_class
+        self.step_rule, self.patient, self.random_start = step_rule, patient, random_start
 
     def __call__(
         self,
@@ -86,9 +76,9 @@ class Ascent:
         eps: float,
         *,
         start: Tensor | None = None,
-        deliver: Deliver = as_made,
-        leave: bool = True,
-        thorough: bool = False,
+        deliver: Deliver = lambda candidates, indices: candidates,
+        early_stopping: bool = True,
+        patient: bool = False,
         step_rule: type[StepRule] | None = None,
     ) -> Tensor:
         """Return the best candidates found, inside ball and [0, 1], not yet delivered: ``(N, C, H, W)``.
@@ -98,25 +88,24 @@ class Ascent:
             images: ``(N, C, H, W)`` in [0, 1].
             labels: ``(N,)``, the true classes.
             eps: Radius per pixel value, in [0, 1].
-            start: Where the first run begins, ``(N, C, H, W)``; ``None`` for a random place in the ball.
+            start: Where the first run starts, ``(N, C, H, W)``; ``None`` for a random place in the ball.
             deliver: What the detector sees of candidates inside the ball; gradients must get through it.
-            leave: Whether images stop early. If not, every image gets all steps and ends where its loss was highest:
-                for pictures that are to fool another detector, or to outlive a compression drawn at random.
-            thorough: Go on with images for which there is no hope, in this call.
-            step_rule: Another rule than the attack's own, in this call.
+            early_stopping: Whether images stop early. If not, each image takes all steps and ends where its loss was
+                highest: for pictures that are to outlive a compression drawn at random.
+            patient: Whether hopeless images go on in this call.
+            step_rule: The step rule of this call, if not the attack's own.
         """
         images = images.detach()
         if eps == 0 or len(images) == 0:
             return images.clone()
         with attackable(detector):
-            patient, rule = self.thorough or thorough, step_rule or self.step_rule
-            search = _Search(self, detector, images, labels, eps, deliver, leave, patient, rule)
-            known = None if self.fresh or start is None else project(self.norm, eps, images, start)
+            patient, step_rule = self.patient or patient, step_rule or self.step_rule
+            search = _Search(self, detector, images, labels, eps, deliver, early_stopping, patient, step_rule)
+            known = None if self.random_start or start is None else project(self.norm, eps, images, start)
             for run in range(self.restarts + 1):
                 for targets in self._targets(detector, images, labels):
-                    begin = search.random_start() if run or known is None else known
-                    search.run(begin, targets)
-        return search.pictures
+                    search.run(search.random_start() if run or known is None else known, targets)
+        return search.best
 
     def _targets(self, detector: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor | None]:
         """Return the target class of each image, ``(N,)``, for each run; None for an untargeted run."""
@@ -130,26 +119,23 @@ class Ascent:
         return list(likeliest[:, : min(self.n_target_classes, logits.shape[1] - 1)].unbind(1))
 
 
+@dataclass
 class _Search:
-    """What one call has found so far: each image's best picture, its margin and its highest loss."""
+    """One call of an attack, and what it has found so far: each image's best picture, its margin and highest loss."""
 
-    def __init__(
-        self,
-        attack: Ascent,
-        detector: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        eps: float,
-        deliver: Deliver,
-        leave: bool,
-        thorough: bool,
-        step_rule: type[StepRule],
-    ) -> None:
-        self.attack, self.detector, self.eps, self.deliver = attack, detector, eps, deliver
-        self.leave, self.thorough, self.step_rule = leave, thorough, step_rule
-        self.images, self.labels = images, labels
-        self.pictures = images.clone()
-        self.margins = torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
+    attack: Ascent
+    detector: nn.Module
+    images: Tensor
+    labels: Tensor
+    eps: float
+    deliver: Deliver
+    early_stopping: bool
+    patient: bool
+    step_rule: type[StepRule]
+
+    def __post_init__(self) -> None:
+        self.best = self.images.clone()
+        self.margins = torch.full_like(self.images[:, 0, 0, 0], torch.inf)
         self.highest = torch.full_like(self.margins, -torch.inf)
 
     def random_start(self) -> Tensor:
@@ -163,75 +149,66 @@ class _Search:
             moved = self.images + self.eps * noise / size("l2", noise)
         return moved.clamp(0, 1)
 
-    def run(self, begin: Tensor, targets: Tensor | None) -> None:
+    def run(self, start: Tensor, targets: Tensor | None) -> None:
         """Climb from a start, on the images that have not fallen yet."""
-        attack = self.attack
-        chosen = (self.margins > 0).nonzero().flatten() if self.leave else torch.arange(len(begin), device=begin.device)
+        steps = self.attack.steps
+        climbs = self.margins > 0 if self.early_stopping else torch.ones_like(self.margins, dtype=torch.bool)
         if targets is not None:
-            chosen = chosen[targets[chosen] != self.labels[chosen]]
-        pictures = begin[chosen]
-        rule = self.step_rule(attack.norm, self.eps, self.images[chosen], attack.steps)
-        window = max(attack.steps // 8, 5)
-        # The smallest margin of this run: now, at the start of the window, and at the start of the run.
-        smallest = before = at_start = torch.full((len(chosen),), torch.inf, dtype=begin.dtype, device=begin.device)
-        for step in range(attack.steps + 1):
-            if len(chosen) == 0:
-                return
-            target = None if targets is None else targets[chosen]
-            last = step == attack.steps
-            pictures, losses, logits = self._forward(pictures, chosen, target, last)
-            stays = self._record(pictures.detach(), logits, losses, chosen) > 0
-            labels = self.labels[chosen]
-            smallest = torch.minimum(
-                smallest, margins(logits, labels) if target is None else -margin(logits, labels, target)
-            )
+            climbs &= targets != self.labels
+        active = climbs.nonzero().flatten()
+        if len(active) == 0:
+            return
+        pictures, target = start[active], None if targets is None else targets[active]
+        rule = self.step_rule(self.attack.norm, self.eps, self.images[active], steps)
+        window = max(steps // 8, 5)
+        # The smallest margin of this run: so far, up to the start of the window, and at the start of the run.
+        smallest = before = at_start = torch.full_like(self.margins[active], torch.inf)
+        for step in range(steps + 1):
+            last = step == steps
+            pictures, losses, logits = self._forward(pictures, active, target, last)
+            climbs = self._record(pictures.detach(), logits, losses, active) > 0
+            smallest = torch.minimum(smallest, -margin(logits, self.labels[active], target))
             at_start = at_start if step else smallest
-            if not self.leave:
-                stays = torch.ones_like(stays)
+            if not self.early_stopping:
+                climbs = torch.ones_like(climbs)
             elif step % window == 0:
-                # So much can still be gained if it goes on twice as well. The first steps tell nothing.
-                reach = 2 * (before - smallest) * (attack.steps - step) / window
-                if step > window and not self.thorough:
-                    stays &= (smallest < reach) | (smallest < at_start / 4)
+                # What can still be gained at twice the pace of this window. The first steps tell nothing.
+                gain = 2 * (before - smallest) * (steps - step) / window
+                if step > window and not self.patient:
+                    climbs &= (smallest < gain) | (smallest < at_start / 4)
                 before = smallest
             if last:
                 return
-            if not stays.all():
-                rule.keep(stays)
-                # A forward pass costs a fraction of a backward one. It is cheaper to repeat it for the few that stay
-                # than to carry the many that leave back through the network.
-                again = 4 * int(stays.sum()) < 3 * len(stays)
-                chosen, smallest, before, at_start = chosen[stays], smallest[stays], before[stays], at_start[stays]
-                if len(chosen) == 0:
+            if not climbs.all():
+                rule.keep(climbs)
+                # A forward pass costs a fraction of a backward one. If many images stop, it is cheaper to repeat it for
+                # the few that go on than to carry all of them back through the network.
+                repeat = 4 * int(climbs.sum()) < 3 * len(climbs)
+                active, target = active[climbs], None if target is None else target[climbs]
+                smallest, before, at_start = smallest[climbs], before[climbs], at_start[climbs]
+                if len(active) == 0:
                     return
-                if again:
-                    target = None if targets is None else targets[chosen]
-                    pictures, losses, _ = self._forward(pictures.detach()[stays], chosen, target, last)
-                    stays = torch.ones_like(chosen, dtype=torch.bool)
-            (gradients,) = torch.autograd.grad(losses[stays].sum(), pictures)
-            pictures = rule.step(pictures.detach()[stays], gradients[stays], losses.detach()[stays])
+                if repeat:
+                    pictures, losses, _ = self._forward(pictures.detach()[climbs], active, target, last)
+                    climbs = torch.ones_like(active, dtype=torch.bool)
+            (gradients,) = torch.autograd.grad(losses[climbs].sum(), pictures)
+            pictures = rule.step(pictures.detach()[climbs], gradients[climbs], losses.detach()[climbs])
 
     def _forward(
-        self, pictures: Tensor, chosen: Tensor, target: Tensor | None, last: bool
+        self, pictures: Tensor, active: Tensor, target: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return pictures as leaves, and the losses and logits of what is delivered of them."""
         with torch.set_grad_enabled(not last):
             pictures = pictures.detach().requires_grad_(not last)
-            logits = self.detector(self.deliver(pictures, chosen))
-            losses = self.attack.loss(logits, self.labels[chosen], target)
+            logits = self.detector(self.deliver(pictures, active))
+            losses = self.attack.loss(logits, self.labels[active], target)
         return pictures, losses, logits.detach()
 
-    def _record(self, pictures: Tensor, logits: Tensor, losses: Tensor, chosen: Tensor) -> Tensor:
+    def _record(self, pictures: Tensor, logits: Tensor, losses: Tensor, active: Tensor) -> Tensor:
         """Keep each image's best picture; return the margins, ``(n,)``, at 0 or less where an image has fallen."""
-        labels = self.labels[chosen]
-        margin_now = margins(logits, labels)
-        if self.attack.target_class is not None:  # no other class will do
-            target = torch.full_like(labels, self.attack.target_class)
-            margin_now = torch.where(target == labels, torch.inf, -margins(logits, target))
-        losses = losses.detach()
-        better = margin_now < self.margins[chosen] if self.leave else losses > self.highest[chosen]
-        rows = chosen[better]
-        self.pictures[rows] = pictures[better]
-        self.margins[rows] = margin_now[better]
-        self.highest[rows] = losses[better]
+        labels, losses = self.labels[active], losses.detach()
+        margin_now = margins(logits, labels, self.attack.target_class)
+        better = margin_now < self.margins[active] if self.early_stopping else losses > self.highest[active]
+        rows = active[better]
+        self.best[rows], self.margins[rows], self.highest[rows] = pictures[better], margin_now[better], losses[better]
         return margin_now

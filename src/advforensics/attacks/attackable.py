@@ -10,16 +10,15 @@ from torch import nn
 
 @contextmanager
 def attackable(detector: nn.Module) -> Iterator[None]:
-    """Put a detector into the state an attack needs, and everything back afterwards.
+    """Put a detector into the state an attack needs, and restore everything afterwards.
 
-    Inside: every module in evaluation mode, gradients on (also under ``no_grad``, as in a validation step), no
-    gradient for the weights, and random numbers of a stream of their own: it follows from torch's generator and spills
-    into nobody else's, whatever torchattacks seeds. Some of its attacks draw from numpy, whose generator is treated
-    alike. Afterwards each module has its own mode back (torchattacks sets the whole network to training mode, which
-    thaws frozen batch normalisation), each weight its own ``requires_grad``.
+    Inside, every module is in evaluation mode, no weight requires a gradient, and gradients are on, even under
+    ``no_grad``. torch and numpy draw from a seed of their own, which one draw from torch's generator gives. Afterwards
+    each module has its own mode back (torchattacks switches the whole network, frozen batch normalisation included),
+    each weight its own ``requires_grad``, and each generator, but for that draw, its state.
 
-    Lightning runs validation and test steps in inference mode by default, in which no gradient can be had at all; the
-    trainers in ``conf/trainer`` turn that off.
+    Inference mode, Lightning's default for validation and test steps, allows no gradient at all; the trainers in
+    ``conf/trainer`` turn it off.
 
     Raises:
         RuntimeError: In inference mode.
@@ -28,7 +27,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
         raise RuntimeError("no attack can run in inference mode: build the Trainer with inference_mode=False")
     modes = [(module, module.training) for module in detector.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    seed, numpys = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
+    seed, numpy_state = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
     devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
     try:
         detector.eval()
@@ -39,7 +38,7 @@ def attackable(detector: nn.Module) -> Iterator[None]:
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        np.random.set_state(numpys)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002
         for module, mode in modes:
             module.training = mode
         for parameter, required in frozen:

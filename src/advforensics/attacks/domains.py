@@ -1,9 +1,9 @@
 """What an attacker can really deliver: whole levels, PNG files, JPEG files.
 
-A domain does two things. Inside a loop it turns float candidates into what the detector will see, and lets gradients
-through as if it had not (straight-through; Athalye, Carlini & Wagner 2018, arXiv 1802.00420), so that any gradient
-attack optimises what is delivered. At the end it makes the picture that is judged; in a file domain that picture has
-been written, and read back.
+A domain does two things. During an attack it turns float candidates into what the detector will see, and lets gradients
+through unchanged (straight-through estimator; Athalye, Carlini & Wagner 2018, arXiv 1802.00420). So any gradient attack
+optimises what is delivered. At the end it makes the picture that counts. A file domain writes it to a file and reads it
+back.
 """
 
 import hashlib
@@ -16,23 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from advforensics.attacks.files import decoded, encoded, reread, whole_levels
-from advforensics.attacks.lattice import descend
+from advforensics.attacks.lattice import search_lattice
 from advforensics.attacks.threat_model import Norm, inside, project, to_8bit
 
 
 class Domain(ABC):
-    """A way to hand pictures over.
+    """What an attacker delivers.
 
     Attributes:
         name: Its name in tables.
-        passes: Of the lattice search, on the images that are left standing; 0 for none.
+        passes: Passes of the lattice search over images that still stand; 0 for none.
     """
 
     name: str
     passes = 0
 
     def deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
-        """Return what the detector sees of candidates: ``(N, C, H, W)``; their gradient is that of what it returns.
+        """Return what the detector sees of candidates during an attack, ``(N, C, H, W)``; gradients pass unchanged.
 
         Args:
             norm: Norm of the ball.
@@ -40,8 +40,8 @@ class Domain(ABC):
             images: Centres of the balls, ``(N, C, H, W)``, whole levels.
             candidates: Pictures inside the balls, ``(N, C, H, W)``.
         """
-        seen = self._seen(norm, eps, images, candidates.detach())
-        return candidates - candidates.detach() + seen  # exactly `seen`: the difference is zero to the last bit
+        delivered = self._deliver(norm, eps, images, candidates.detach())
+        return candidates - candidates.detach() + delivered  # the difference is exactly 0
 
     def final(
         self,
@@ -54,40 +54,39 @@ class Domain(ABC):
         names: Sequence[str],
         target_class: int | None = None,
     ) -> Tensor:
-        """Return the pictures as they will be judged, ``(N, C, H, W)`` in [0, 1].
+        """Return the pictures that count, ``(N, C, H, W)`` in [0, 1].
 
         Args:
             norm: Norm of the ball.
-            eps: Radius per pixel value, in [0, 1]; 0 for the pictures themselves.
+            eps: Radius per pixel value, in [0, 1]; 0 for the images themselves.
             images: Centres of the balls, ``(N, C, H, W)``, whole levels.
             candidates: What an attack has found, ``(N, C, H, W)``, before any compression.
-            detector: The network whose gradients move the pictures on along the lattice; ``None`` for an attacker who
-                has none, and for pictures that are to stay as they are.
+            detector: The network that the lattice search takes gradients of; ``None`` for no search.
             labels: True classes, ``(N,)``.
-            names: Of the images, length N, fit for a file name.
-            target_class: The class to be given, where any wrong one will not do.
+            names: Names of the images, length N, fit for a file name.
+            target_class: The only class that counts as success; ``None`` if any wrong class will do.
 
         Raises:
-            RuntimeError: If a file that should hold a picture as it is holds one outside its ball.
+            RuntimeError: If a PNG file holds a picture outside its ball.
         """
-        pictures = self._fitted(norm, eps, images, candidates)
+        pictures = self._represent(norm, eps, images, candidates)
         if detector is not None:
-            pictures = descend(norm, eps, images, pictures, detector, labels, self.passes, target_class)
-        return self._handed_over(norm, eps, images, pictures, names)
+            pictures = search_lattice(norm, eps, images, pictures, detector, labels, self.passes, target_class)
+        return self._through_files(norm, eps, images, pictures, names)
 
     def discard(self, norm: Norm, names: Sequence[str]) -> None:  # noqa: B027 # most domains write no files
-        """Remove the files of images that did not fall; there are none unless a domain writes some."""
+        """Remove the files of images that did not fall."""
 
     @abstractmethod
-    def _fitted(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
-        """Return candidates as this domain can hold them, inside their balls."""
+    def _represent(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        """Return candidates inside their balls, with values that this domain can hold."""
 
-    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
-        """Return what the detector sees in a loop, without gradients."""
-        return self._fitted(norm, eps, images, candidates)
+    def _deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+        """Return what the detector sees of candidates during an attack, without gradients."""
+        return self._represent(norm, eps, images, candidates)
 
-    def _handed_over(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
-        """Return what the other side receives of pictures."""
+    def _through_files(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        """Return what files hold of pictures, if this domain writes files."""
         return pictures
 
 
@@ -96,18 +95,18 @@ class Float(Domain):
 
     name = "float"
 
-    def _fitted(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+    def _represent(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         return project(norm, eps, images, candidates)
 
-    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+    def _deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         return candidates
 
 
 class EightBit(Domain):
-    """Whole levels inside the ball, optimised as such: rounded, then moved on along the integer lattice by gradients.
+    """Pictures of whole levels inside the ball: rounded, then improved by a search among whole levels.
 
     Args:
-        passes: Of the lattice search, on the images that rounding left standing; 0 for rounding alone.
+        passes: Passes of that search over images that rounding left standing; 0 for rounding alone.
     """
 
     name = "8bit"
@@ -115,19 +114,19 @@ class EightBit(Domain):
     def __init__(self, passes: int = 12) -> None:
         self.passes = passes
 
-    def _fitted(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+    def _represent(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         return to_8bit(norm, eps, images, candidates)
 
 
 class File(EightBit):
-    """As :class:`EightBit`, written to files and read back: what is judged is what they hold.
+    """As :class:`EightBit`, written to files and read back: what the files hold counts.
 
     Args:
-        folder: Where ``NORM/NAME.SUFFIX`` goes; a later picture of one name replaces the earlier one.
+        folder: Where ``NORM/NAME.SUFFIX`` goes; a later picture of the same name replaces an earlier one.
         passes: As for :class:`EightBit`.
 
     Attributes:
-        suffix: Of the files.
+        suffix: Suffix of the files, without the dot.
     """
 
     suffix: str
@@ -145,7 +144,7 @@ class File(EightBit):
     def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
         """Return the file of a picture ``(C, H, W)`` made from an image."""
 
-    def _handed_over(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
+    def _through_files(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
         paths = self._paths(norm, names)
         (self.folder / norm).mkdir(parents=True, exist_ok=True)
         for path, picture, image in zip(paths, pictures, images, strict=True):
@@ -157,7 +156,7 @@ class File(EightBit):
 
 
 class Png(File):
-    """Files that hold every picture as it is. Arguments as for :class:`File`."""
+    """PNG files, which keep every value. Arguments as for :class:`File`."""
 
     name = "png"
     suffix = "png"
@@ -165,29 +164,29 @@ class Png(File):
     def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
         return encoded(picture, "PNG")
 
-    def _handed_over(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
-        read = super()._handed_over(norm, eps, images, pictures, names)
-        if not (fine := inside(norm, eps, images, read)).all():
-            paths = zip(self._paths(norm, names), fine.tolist(), strict=True)
-            outside = [str(path) for path, good in paths if not good]
-            raise RuntimeError(f"{outside} hold pictures outside of their {norm} balls: what was written is not read")
+    def _through_files(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        read = super()._through_files(norm, eps, images, pictures, names)
+        if not (valid := inside(norm, eps, images, read)).all():
+            paths = self._paths(norm, names)
+            outside = [str(paths[index]) for index in (~valid).nonzero().flatten().tolist()]
+            raise RuntimeError(f"{outside} are outside their {norm} balls as read back; does another run write there?")
         return read
 
 
 class Jpeg(File):
-    """An 8-bit picture inside the ball that somebody saves as JPEG: the attacker does not know at which quality.
+    """JPEG files of a quality that the attacker does not know. The picture lies inside the ball before compression.
 
-    In the loop every image is compressed at a quality drawn anew for each step, so that a loop with momentum climbs
-    the expectation over compressions (Athalye, Engstrom, Ilyas & Kwok 2017, arXiv 1707.07397). The quality that the
-    picture is judged at is drawn by the image itself, with another generator. The ball holds before compression.
+    During an attack each image is compressed at a quality drawn anew for each step, so an attack with momentum climbs
+    the expectation over compressions (Athalye, Engstrom, Ilyas & Kwok 2017, arXiv 1707.07397). The quality of the
+    picture that counts follows from the image's content.
 
-    An attack for this domain must return its candidates, not what was delivered of them, and must take all its steps:
-    one quality at which an image falls says little about the next.
+    An attack for this domain must return its candidates, not what was delivered of them. It must take all its steps: an
+    image that falls at one quality may stand at the next.
 
     Args:
         folder: As for :class:`File`.
         qualities: Lowest and highest quality, 1 to 100 (libjpeg's scale, colour as Pillow subsamples it by default).
-        seed: Of the qualities that pictures are judged at.
+        seed: Seed of the qualities of the pictures that count.
     """
 
     name = "jpeg"
@@ -202,16 +201,16 @@ class Jpeg(File):
         self.seed = seed
 
     def quality(self, image: Tensor) -> int:
-        """Return the quality that versions of an image ``(C, H, W)`` are judged at: drawn once, by its content."""
+        """Return the quality of the pictures made from an image ``(C, H, W)``: its content decides."""
         digest = hashlib.sha256(whole_levels(image).tobytes()).digest()
         rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8])])
         return int(rng.integers(self.qualities[0], self.qualities[1] + 1))
 
-    def _seen(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
+    def _deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         low, high = self.qualities
-        drawn = torch.randint(low, high + 1, (len(candidates),)).tolist()
+        qualities = torch.randint(low, high + 1, (len(candidates),)).tolist()
         pictures = to_8bit(norm, eps, images, candidates)
-        files = [encoded(picture, "JPEG", quality) for picture, quality in zip(pictures, drawn, strict=True)]
+        files = [encoded(picture, "JPEG", quality) for picture, quality in zip(pictures, qualities, strict=True)]
         return torch.stack([decoded(file) for file in files]).to(images) if files else pictures
 
     def _encoded(self, picture: Tensor, image: Tensor) -> bytes:

@@ -1,4 +1,4 @@
-"""Picture files: whole levels to the bytes of a file and back."""
+"""Picture files: from whole levels to the bytes of a file, and back."""
 
 import io
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ def whole_levels(picture: Tensor) -> NDArray[np.uint8]:
     """Return a picture ``(C, H, W)`` of whole levels as ``(H, W)`` or ``(H, W, 3)``.
 
     Raises:
-        ValueError: If it has another number of channels than 1 or 3.
+        ValueError: If it has neither 1 nor 3 channels.
     """
     levels: NDArray[np.uint8] = (picture.detach().cpu() * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     if levels.shape[2] not in (1, 3):
-        raise ValueError(f"files hold pictures of 1 or 3 channels, not {levels.shape[2]}: leave out domains png, jpeg")
+        raise ValueError(f"files hold 1 or 3 channels, not {levels.shape[2]}: leave out the domains png and jpeg")
     return levels[..., 0] if levels.shape[2] == 1 else levels
 
 
 def encoded(picture: Tensor, kind: str, quality: int | None = None) -> bytes:
-    """Return a picture ``(C, H, W)`` of whole levels as the content of a file; kind and quality are Pillow's."""
+    """Return the file of a picture ``(C, H, W)`` of whole levels; kind and quality are Pillow's."""
     stream = io.BytesIO()
     options = {} if quality is None else {"quality": quality}
     Image.fromarray(whole_levels(picture)).save(stream, format=kind, **options)
@@ -32,12 +32,12 @@ def encoded(picture: Tensor, kind: str, quality: int | None = None) -> bytes:
 
 
 def decoded(content: bytes) -> Tensor:
-    """Return the picture in a file, ``(C, H, W)``, float in [0, 1], C of 1 (grey) or 3 (RGB)."""
+    """Return the picture in a file, ``(C, H, W)``, float in [0, 1]; C is 1 (grey) or 3 (RGB)."""
     with Image.open(io.BytesIO(content)) as opened:
         levels = np.array(opened)
     return torch.from_numpy(levels.reshape(*levels.shape[:2], -1)).permute(2, 0, 1).to(torch.float32) / 255
 
 
 def reread(paths: Sequence[Path]) -> Tensor:
-    """Read picture files as an ordinary reader does: ``(N, C, H, W)``."""
+    """Return the pictures in files, ``(N, C, H, W)``."""
     return torch.stack([decoded(path.read_bytes()) for path in paths])

@@ -1,7 +1,8 @@
-"""The one gateway to torchattacks: nothing else in the project calls it."""
+"""The only module that calls torchattacks."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torchattacks
@@ -15,7 +16,7 @@ from advforensics.attacks.threat_model import Norm, project, radius
 class TorchAttack:
     """A torchattacks attack with its norm, callable at any radius.
 
-    Its loop is torchattacks' own: it starts where it likes and sees pictures as it makes them, in float.
+    torchattacks runs its own loop, on float images.
 
     Args:
         name: Its name in tables.
@@ -23,9 +24,9 @@ class TorchAttack:
             ``_partial_``). Built anew for every call: torchattacks fixes the device when it is built.
         norm: Norm of the ball, ``linf`` or ``l2``.
         relative_step: Step size as a share of the radius, for attacks that take ``alpha``.
-        restarts: How often to start; of each image the try with the smallest margin is kept.
-        knowledge: What the attacker knows: ``white box``, or ``black box`` for one that only asks for logits.
-        tell_norm: Whether ``build`` is told the norm as torchattacks writes it, ``norm="Linf"`` or ``"L2"``.
+        restarts: How often the attack runs; the result with the smallest margin counts, image by image.
+        knowledge: What the attacker knows: ``white box``, or ``black box`` for logits alone.
+        tell_norm: Whether ``build`` takes the norm as torchattacks writes it, ``norm="Linf"`` or ``"L2"``.
     """
 
     def __init__(
@@ -45,12 +46,6 @@ class TorchAttack:
         self._relative_step = relative_step
         self._restarts = restarts
 
-    @property
-    def is_fgsm(self) -> bool:
-        """Whether this is one step of ε along the sign of the gradient (Goodfellow et al., arXiv 1412.6572)."""
-        build = self._build.func if isinstance(self._build, partial) else self._build
-        return build is torchattacks.FGSM and self._restarts == 1
-
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
         """Return adversarial images ``(N, C, H, W)``, inside the ball and [0, 1].
 
@@ -58,8 +53,7 @@ class TorchAttack:
             detector: The network under attack; left as it was found.
             images: ``(N, C, H, W)`` in [0, 1].
             labels: ``(N,)``, the true classes.
-            eps: Radius per pixel value, in [0, 1]; see :mod:`.threat_model`. At 0, or without images, the images
-                themselves come back.
+            eps: Radius per pixel value, in [0, 1]; see :mod:`.threat_model`. At 0 a copy of the images comes back.
 
         Raises:
             ValueError: If the detector has fewer than 2 logits, or images leave [0, 1].
@@ -68,11 +62,7 @@ class TorchAttack:
             return images.detach().clone()
         if images.amin() < 0 or images.amax() > 1:
             raise ValueError(f"attacks take images in [0, 1], got {images.amin():.3g} to {images.amax():.3g}")
-        with attackable(detector):
-            with torch.no_grad():
-                logits = detector(images[:1])
-            if logits.ndim != 2 or logits.shape[1] < 2:
-                raise ValueError(f"attacks need logits of shape (N, K) with K >= 2, got {tuple(logits.shape)}")
+        with attackable(detector), detector.register_forward_hook(_check_logits):
             found = self._once(detector, images, labels, eps)
             if self._restarts == 1:
                 return found
@@ -96,8 +86,13 @@ class TorchAttack:
         return project(self.norm, eps, images, adversarial.detach())
 
 
+def _check_logits(module: nn.Module, inputs: Any, logits: Tensor) -> None:
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"attacks need logits of shape (N, K) with K >= 2, got {tuple(logits.shape)}")
+
+
 def _seed(attack: object) -> None:
-    """Draw seeds for an attack that has one, and for its parts: torchattacks' own are 0 or the time of day."""
+    """Draw seeds for an attack that has one, and for its parts; torchattacks sets them to 0 or the time of day."""
     for part in (attack, *getattr(attack, "_attacks", {}).values()):
         if hasattr(part, "seed"):
             part.seed = int(torch.randint(2**31, ()))

@@ -1,4 +1,4 @@
-"""What a white-box attack raises: one value per image, high where the detector is wrong."""
+"""Losses that a white-box attack raises: one value per image, high where the detector is wrong."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,27 @@ from torch import Tensor
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return by how much the true class leads, ``(N,)``: its logit minus the largest other; negative when wrong."""
+def margins(logits: Tensor, labels: Tensor, target_class: int | None = None) -> Tensor:
+    """Return by how much the true class leads, ``(N,)``: its logit less the largest other; negative when wrong.
+
+    With a target class: by how much the best other class leads the target class, whatever the true class.
+    """
+    if target_class is not None:
+        return -margins(logits, torch.full_like(labels, target_class))
     true = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
     return true - others
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """Return the log-odds of not being class 0, ``(N,)``: logit of that probability, which would itself round to 1."""
+    """Return the log-odds of not being class 0, ``(N,)``. The probability itself would round to 1."""
     return logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
-    """Cross-entropy of the true class; towards a target class, minus that of the target class. Shape ``(N,)``.
+    """Cross-entropy of the true class, or minus that of the target class. Shape ``(N,)``.
 
-    It is nearly flat where a detector is very sure, which is why an ensemble also needs a margin.
+    It is nearly flat where a detector is very sure, so an ensemble needs a loss on the margin too.
     """
     if target is None:
         return F.cross_entropy(logits, labels, reduction="none")
@@ -33,7 +38,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tens
 
 
 def margin(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
-    """How far the best other class, or the target class, leads the true class. Shape ``(N,)``; defined for any K >= 2.
+    """By how much the best other class, or the target class, leads the true class. Shape ``(N,)``, for any K >= 2.
 
     Carlini & Wagner 2016 (arXiv 1608.04644), without the cut at confidence 0.
     """
@@ -43,10 +48,10 @@ def margin(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
 
 
 def dlr(logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
-    """The margin over the spread of the logits, which no scale of the logits can flatten. Shape ``(N,)``.
+    """Difference of logits ratio: `margin` over the spread of the logits, so that their scale cancels. Shape ``(N,)``.
 
-    Difference of logits ratio (Croce & Hein 2020, arXiv 2003.01690): defined for K >= 3, towards a target class for
-    K >= 4. Below that the margin takes its place: for two classes the ratio would be constant.
+    Croce & Hein 2020 (arXiv 2003.01690) define it for K >= 3, towards a target class for K >= 4. With fewer classes
+    `margin` takes its place: for two classes the ratio would be constant.
     """
     ordered = logits.sort(dim=1, descending=True).values
     if target is None and logits.shape[1] >= 3:

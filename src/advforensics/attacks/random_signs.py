@@ -1,4 +1,4 @@
-"""A change that attacks nothing: the control beside an attack of the same size."""
+"""Random changes: the control beside an attack of the same size."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from advforensics.attacks.threat_model import Norm, project
 
 
 class RandomSigns:
-    """Changes every pixel value by ε, up or down by chance: what a detector loses to a change of that size alone.
+    """Changes every pixel value by ε, up or down at random: what a detector loses to a change of that size alone.
 
     Args:
-        norm: Norm of the ball; on the corners of the L∞ ball, which lie on the border of the L2 ball too.
+        norm: Norm of the ball. Such a change lies on the border of the L∞ ball, and of the L2 ball too.
     """
 
     name = "random signs"
@@ -19,6 +19,6 @@ class RandomSigns:
         self.norm: Norm = norm
 
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-        """Return the pictures, ``(N, C, H, W)``; arguments as an attack's."""
+        """Return the changed pictures, ``(N, C, H, W)``; arguments as an attack's."""
         signs = 2.0 * torch.randint(2, images.shape).to(images) - 1
         return project(self.norm, eps, images, images + eps * signs)

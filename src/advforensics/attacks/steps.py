@@ -1,4 +1,4 @@
-"""Step rules: how a gradient moves a picture inside its ball. Each keeps one row of state per image."""
+"""Step rules: how a gradient moves a picture inside its ball."""
 
 from abc import ABC, abstractmethod
 
@@ -9,9 +9,9 @@ from advforensics.attacks.threat_model import Norm, project, size
 
 
 def steepest(norm: Norm, gradients: Tensor) -> Tensor:
-    """Return the direction of steepest ascent per unit of the norm, per pixel value: ``(N, C, H, W)``.
+    """Return the direction of steepest ascent, of length 1 per pixel value: ``(N, C, H, W)``.
 
-    For L∞ the sign; for L2 the gradient scaled to a root-mean-square of 1, as radii are (see `threat`).
+    For L∞ that is the sign, for L2 the gradient scaled to a root-mean-square of 1.
     """
     if norm == "linf":
         return gradients.sign()
@@ -19,7 +19,7 @@ def steepest(norm: Norm, gradients: Tensor) -> Tensor:
 
 
 class StepRule(ABC):
-    """Moves pictures along gradients; made anew for every run.
+    """Moves pictures along gradients; built anew for every run.
 
     Args:
         norm: Norm of the ball.
@@ -36,12 +36,12 @@ class StepRule(ABC):
 
     @abstractmethod
     def step(self, pictures: Tensor, gradients: Tensor, losses: Tensor) -> Tensor:
-        """Return the next pictures, inside ball and [0, 1].
+        """Return the next pictures, inside the ball and [0, 1].
 
         Args:
-            pictures: Where the images are, ``(N, C, H, W)``.
-            gradients: Of the loss there, ``(N, C, H, W)``.
-            losses: The loss there, ``(N,)``.
+            pictures: The current pictures, ``(N, C, H, W)``.
+            gradients: Of the loss at these, ``(N, C, H, W)``.
+            losses: The loss at these, ``(N,)``.
         """
 
     def keep(self, rows: Tensor) -> None:
@@ -61,19 +61,19 @@ class FixedStep(StepRule):
 
 
 class AdaptiveStep(StepRule):
-    """APGD: momentum, and a step that is halved where the loss stopped rising (Croce & Hein 2020, arXiv 2003.01690).
+    """APGD: momentum, and a step that is halved where the loss stops rising (Croce & Hein 2020, arXiv 2003.01690).
 
-    A halved image goes on from the best place it has seen. Checks come after 22% of all steps, then at intervals that
-    shrink by 3% of all steps down to 6%.
+    An image whose step is halved goes on from its best picture. The first check comes after 22% of all steps. Intervals
+    between checks shrink by 3% of all steps each time, down to 6%.
     """
 
     momentum = 0.75
-    rising = 0.75  # of the steps since the last check, or the step is halved
+    rising = 0.75  # share of the steps since the last check that must raise the loss, or the step is halved
 
     def __init__(self, norm: Norm, eps: float, images: Tensor, steps: int) -> None:
         super().__init__(norm, eps, images, steps)
         count = len(images)
-        self.size = torch.full((count, 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
+        self.step_size = torch.full((count, 1, 1, 1), 2 * eps, dtype=images.dtype, device=images.device)
         self.interval = max(int(0.22 * steps), 1)
         self.since_check = 0
         self.first = True
@@ -98,7 +98,7 @@ class AdaptiveStep(StepRule):
             if self.since_check == self.interval:
                 pictures, gradients = self._check(pictures, gradients)
         self.last_loss = losses
-        moved = project(self.norm, self.eps, self.images, pictures + self.size * steepest(self.norm, gradients))
+        moved = project(self.norm, self.eps, self.images, pictures + self.step_size * steepest(self.norm, gradients))
         if not self.first:
             momentum = pictures + self.momentum * (moved - pictures)
             momentum += (1 - self.momentum) * (pictures - self.previous)
@@ -108,12 +108,12 @@ class AdaptiveStep(StepRule):
         return moved
 
     def _check(self, pictures: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """Halve the step where the loss oscillates or its best has not risen, and go back to the best place there."""
+        """Halve the step, and go back to the best picture, where the loss oscillates or its maximum has not risen."""
         oscillates = self.rises <= self.rising * self.interval
         stuck = ~self.halved & (self.best_at_check >= self.best_loss)
         self.halved = oscillates | stuck
         rows = self.halved.view(-1, 1, 1, 1)
-        self.size = torch.where(rows, self.size / 2, self.size)
+        self.step_size = torch.where(rows, self.step_size / 2, self.step_size)
         self.best_at_check = self.best_loss
         self.rises = torch.zeros_like(self.rises)
         self.since_check = 0
@@ -123,7 +123,6 @@ class AdaptiveStep(StepRule):
     def keep(self, rows: Tensor) -> None:
         """Go on with the images that a mask ``(N,)`` picks."""
         super().keep(rows)
-        for name in ("size", "previous", "best", "best_gradients", "last_loss", "best_loss"):
-            setattr(self, name, getattr(self, name)[rows])
-        for name in ("best_at_check", "rises", "halved"):
+        names = "step_size previous best best_gradients last_loss best_loss best_at_check rises halved"
+        for name in names.split():
             setattr(self, name, getattr(self, name)[rows])

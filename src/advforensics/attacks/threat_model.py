@@ -1,8 +1,8 @@
 """Norms, radii and balls: what counts as a small change, in float and in whole grey levels.
 
-Radii are written in levels (1/255) where people see them. For L∞ that is the largest change of any pixel value. For
-L2 it is the root-mean-square change over all pixel values, so that one grid of ε serves both norms and patches of any
-size: the L2 ball of radius ε then holds the L∞ ball of the same ε.
+A radius is per pixel value: the largest change of any pixel value (L∞), or the root-mean-square change over all pixel
+values (L2). So one grid of ε serves both norms and patches of any size, and the L2 ball of radius ε holds the L∞ ball
+of radius ε. People see radii in levels (1/255), code in [0, 1].
 """
 
 import math
@@ -42,10 +42,9 @@ def size(norm: Norm, change: Tensor) -> Tensor:
 def project(norm: Norm, eps: float | Tensor, images: Tensor, adversarial: Tensor) -> Tensor:
     """Return the nearest pictures to ``adversarial`` that lie in [0, 1] and within the ball around ``images``.
 
-    ``eps`` is one radius per pixel value for all, or one for each image, of shape ``(N, 1, 1, 1)``.
+    ``eps`` is one radius per pixel value for all images, or one for each, of shape ``(N, 1, 1, 1)``.
 
-    Attacks leave their ball by a rounding error now and then, and torchattacks' L2 attacks clip to [0, 1] last.
-    Clipping towards a picture in [0, 1] brings a change no nearer to the border of the ball, so the order is safe.
+    Clipping to [0, 1] comes last: it moves values towards those of the image, so no picture leaves its ball by it.
     """
     change = adversarial - images
     if norm == "linf":
@@ -58,9 +57,9 @@ def project(norm: Norm, eps: float | Tensor, images: Tensor, adversarial: Tensor
 
 
 def levels_budget(norm: Norm, eps: float, images: Tensor) -> float:
-    """Return what a change in whole levels may spend: its largest value (L∞), or its sum of squares (L2).
+    """Return the limit of a change in whole levels: of its largest value (L∞), or of its sum of squares (L2).
 
-    Whole levels meet the border of a ball exactly, which a rounding error must not put out of reach.
+    It is a little larger than the ball. Else a rounding error would exclude changes that lie exactly on the border.
     """
     if norm == "linf":
         return eps * 255 + 1e-4
@@ -68,19 +67,19 @@ def levels_budget(norm: Norm, eps: float, images: Tensor) -> float:
 
 
 def inside(norm: Norm, eps: float, images: Tensor, others: Tensor) -> Tensor:
-    """Return which pictures of whole levels lie in the balls around ``images``, in whole numbers: ``(N,)``."""
+    """Return which pictures of whole levels lie in the balls around ``images``, computed in whole levels: ``(N,)``."""
     change = ((others * 255).round() - (images * 255).round()).flatten(1)
-    spent = change.abs().amax(dim=1) if norm == "linf" else change.square().sum(dim=1)
-    return spent <= levels_budget(norm, eps, images)
+    length = change.abs().amax(dim=1) if norm == "linf" else change.square().sum(dim=1)
+    return length <= levels_budget(norm, eps, images)
 
 
 def to_8bit(norm: Norm, eps: float, images: Tensor, adversarial: Tensor) -> Tensor:
     """Return the adversarial pictures as whole levels inside the ball: what can be saved as a file.
 
-    L∞: the change is rounded and cut to the whole levels that fit into ε; below one level none does, so the picture
-    itself comes back. L2: the change is scaled, then rounded, by the largest factor whose result fits; so a small ball,
-    in which every change would round to nothing, holds the few largest changes, each of one level, and what rounding
-    saves or overspends is spent or saved along the float change. A change of whole levels that fits stays as it is.
+    L∞: the change is rounded and cut to the whole levels that fit into ε. Below one level none does, so the picture
+    itself comes back. L2: the change is scaled by the largest factor at which it fits into the ball once it is rounded.
+    So in a small ball, where every change alone would round to 0, the few largest become changes of one level. A change
+    of whole levels that fits stays as it is.
 
     Args:
         norm: ``linf`` or ``l2``.
@@ -95,33 +94,33 @@ def to_8bit(norm: Norm, eps: float, images: Tensor, adversarial: Tensor) -> Tens
     change = adversarial * 255 - original
     budget = levels_budget(norm, eps, images)
     if norm == "linf":
-        whole = math.floor(budget)
+        limit = math.floor(budget)
         # Steps of a quarter of the radius make many changes of exactly half a level; these go outwards.
         rounded = change.sign() * (change.abs() + 0.5 + 1e-4).floor()
-        return (original + rounded.clamp(-whole, whole)).clamp(0, 255) / 255
-    return (original + _longest(budget, original, change)) / 255
+        return (original + rounded.clamp(-limit, limit)).clamp(0, 255) / 255
+    return (original + _scaled_to_fit(budget, original, change)) / 255
 
 
-def _longest(budget: float, original: Tensor, change: Tensor) -> Tensor:
+def _scaled_to_fit(budget: float, original: Tensor, change: Tensor) -> Tensor:
     """Return changes in whole levels, ``(N, C, H, W)``, as far along ``change`` as a sum of squares allows."""
 
     def scaled(factor: Tensor) -> Tensor:
         return torch.minimum(torch.maximum((factor * change).round(), -original), 255 - original)
 
-    def spent(whole: Tensor) -> Tensor:
+    def sum_of_squares(whole: Tensor) -> Tensor:
         return whole.square().sum(dim=(1, 2, 3), keepdim=True)
 
     largest = change.abs().amax(dim=(1, 2, 3), keepdim=True)
     fitting, too_far = torch.zeros_like(largest), (math.sqrt(budget) + 1) / largest.clamp_min(1e-9)
     for _ in range(24):
         middle = (fitting + too_far) / 2
-        fits = spent(scaled(middle)) <= budget
+        fits = sum_of_squares(scaled(middle)) <= budget
         fitting, too_far = torch.where(fits, middle, fitting), torch.where(fits, too_far, middle)
     kept = scaled(fitting)
-    # Equal changes round up together: of these, as many as still fit.
+    # Equal changes round up together, and all of them may not fit. Then as many are rounded up as do.
     more = scaled(too_far)
-    cost = spent(kept) + (more.square() - kept.square()).flatten(1).cumsum(dim=1).view_as(more)
-    kept = torch.where(cost <= budget, more, kept)
-    unrounded = (change - change.round()).abs().amax(dim=(1, 2, 3), keepdim=True)
-    stays = (unrounded < 1e-3) & (spent(change.round()) <= budget)
-    return torch.where(stays, change.round(), kept)
+    spent = sum_of_squares(kept) + (more.square() - kept.square()).flatten(1).cumsum(dim=1).view_as(more)
+    kept = torch.where(spent <= budget, more, kept)
+    fraction = (change - change.round()).abs().amax(dim=(1, 2, 3), keepdim=True)
+    unchanged = (fraction < 1e-3) & (sum_of_squares(change.round()) <= budget)
+    return torch.where(unchanged, change.round(), kept)

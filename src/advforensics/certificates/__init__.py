@@ -1,1 +1,1 @@
-"""Radii within which no attack can succeed."""
+"""Radii within which provably no attack succeeds."""

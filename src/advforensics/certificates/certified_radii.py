@@ -1,11 +1,11 @@
-"""Certificates: radii within which no attack can succeed, whatever it is. The other end of the bracket.
+"""Certificates: radii within which provably no attack succeeds.
 
-An attack's robust accuracy is an upper bound on the true one; the share of images whose certified radius reaches ε is a
-lower bound. Two kinds are written, each row telling which by its ``method``:
+Robust accuracy under attacks is an upper bound on the true robust accuracy. The share of images whose certified radius
+is at least ε is a lower bound. There are two kinds, which the column ``method`` names:
 
-- ``linear bounds``, of the detector itself, L∞ and L2; see :mod:`advforensics.certificates.linear_bounds`.
-- ``smoothing``, of another detector, the vote of this one under noise, L2 only; see
-  :mod:`.smoothing`. Its rows tell nothing of the detector itself, and ``correct`` is the vote's.
+- ``linear bounds``: of the detector itself, L∞ and L2; see :mod:`advforensics.certificates.linear_bounds`.
+- ``smoothing``: of the smoothed detector, which takes a vote of this one under noise; L2 only; see :mod:`.smoothing`.
+  These rows say nothing about the detector itself; ``correct`` is that of the vote.
 """
 
 from collections.abc import Sequence
@@ -14,67 +14,67 @@ import torch
 from torch import Tensor, nn
 
 from advforensics.attacks.threat_model import Norm
-from advforensics.certificates.layers import Steps
+from advforensics.certificates.layers import LayerSequence
 from advforensics.certificates.linear_bounds import Linearization
 from advforensics.certificates.smoothing import Smoothed
 
 LINEAR = "linear bounds"
-FAITHFUL = 1e-5  # of the largest logit: what single precision may make of the same network
+LOGIT_TOLERANCE = 1e-5  # relative to the largest logit: rounding in single precision
+COLUMNS = ("norm", "method", "radius_levels", "correct")
 Row = dict[str, str | float | bool]
 
 
 def certify_linear(
-    detector: nn.Module, network: Steps, images: Tensor, labels: Tensor, norms: Sequence[Norm]
+    detector: nn.Module, layers: LayerSequence, images: Tensor, labels: Tensor, norms: Sequence[Norm]
 ) -> list[list[Row]]:
-    """Return certificates of a detector itself, for each image one for each norm.
+    """Certify the answers of a detector by linear bounds.
 
     Args:
-        detector: The detector, in evaluation mode; it says what is right when clean.
-        network: The same, unrolled.
+        detector: The detector, in evaluation mode; its answers decide what is right when clean.
+        layers: The same detector as a sequence of layers.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)``, the true classes.
         norms: Norms of the balls.
 
     Returns:
-        For each image rows with ``norm``, ``method``, ``radius_levels`` and ``correct``.
+        For each image a list with one row per norm: ``norm``, ``method``, ``radius_levels`` and ``correct``.
 
     Raises:
-        ValueError: If detector and network do not give the same logits.
+        ValueError: Detector and layers do not give the same logits.
     """
     with torch.no_grad():
-        logits, unrolled = detector(images), network(images.double())
-    difference = float((logits - unrolled).abs().amax())
-    if difference > FAITHFUL * float(logits.abs().amax()):
+        logits, expected = layers(images.double()), detector(images)
+    difference = float((logits - expected).abs().amax())
+    if difference > LOGIT_TOLERANCE * float(expected.abs().amax()):
         raise ValueError(
-            f"the detector and what its bounds are made of differ by {difference:.2g}: no bound holds for it"
+            f"certify: the layers' logits differ from the detector's by {difference:.2g}: no bound is valid"
         )
-    right = logits.argmax(dim=1) == labels
+    right = expected.argmax(dim=1) == labels
     rows: list[list[Row]] = []
     for image, label, correct in zip(images, labels.tolist(), right.tolist(), strict=True):
-        linear = Linearization(network, image, label) if correct else None
+        linear = Linearization(layers, image, label) if correct else None
         radii = {norm: 0.0 if linear is None else linear.radius(norm) * 255 for norm in norms}
-        rows.append([_row(norm, LINEAR, levels, correct) for norm, levels in radii.items()])
+        rows.append(
+            [dict(zip(COLUMNS, (norm, LINEAR, levels, correct), strict=True)) for norm, levels in radii.items()]
+        )
     return rows
 
 
 def certify_smoothing(smoothed: Smoothed, images: Tensor, labels: Tensor, first: int = 0) -> list[list[Row]]:
-    """Return certificates of a smoothed detector, one for each image, in a list of its own.
+    """Certify the answers of a smoothed detector: a list with one row for each image.
 
-    A vote that is proved, but for a wrong class, has radius 0; so has one too close to call.
+    The radius is 0 if the vote is for a wrong class or too close to call.
 
     Args:
         smoothed: The smoothed detector.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)``, the true classes.
-        first: Number of the first image; each number sees noise of its own.
+        first: Number of the first image; the noise depends on the number of the image.
     """
     method = f"smoothing, sigma {smoothed.sigma * 255:g}"
     rows: list[list[Row]] = []
     for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True), first):
         answer, eps = smoothed.certify(image, number)
-        rows.append([_row("l2", method, eps * 255 if answer == label else 0.0, answer == label)])
+        row = ("l2", method, eps * 255 if answer == label else 0.0, answer == label)
+        rows.append([dict(zip(COLUMNS, row, strict=True))])
     return rows
-
-
-def _row(norm: Norm, method: str, radius_levels: float, correct: bool) -> Row:
-    return {"norm": norm, "method": method, "radius_levels": radius_levels, "correct": correct}

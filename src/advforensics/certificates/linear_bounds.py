@@ -1,12 +1,12 @@
-"""What a detector can do in a ball around one picture: its linear part there, and a bound on all that is not linear.
+"""Linear bounds on a detector in a ball around one picture: its tangent there, and bounds on the remainders.
 
-At a picture every activation is replaced by its tangent; the network is then linear, and how far its logits move in a
-ball follows from a norm of its gradient. What an activation adds to its tangent, its remainder, is bounded for as far
-as its input can move, layer by layer, and carried on to the logits by the Jacobians at the picture. So at small radii
-the bound is as good as the gradient's own, and the rest grows with the square of the radius. It is a linear relaxation
-as in CROWN (Zhang et al. 2018, arXiv 1811.00866) whose slopes are tangents at the picture: looser in large balls, but
-the Jacobians, which are the work, serve every radius and both norms. Convolutions of a small field of view make them
-cheap: a neuron's row is as large as its field.
+Every activation is replaced by its tangent at the picture. The network is then linear, and the change of its logits in
+a ball follows from a norm of its gradient. The remainder of an activation is the function less its tangent. It is
+bounded layer by layer over the range that its input can reach, and the Jacobians at the picture propagate these bounds
+to the logits. At small radii the bound is therefore as tight as that of the gradient alone; the rest grows with the
+square of the radius. This is a linear relaxation as in CROWN (Zhang et al. 2018, arXiv 1811.00866) with tangents at the
+picture as slopes. It is looser in large balls, but the Jacobians, which take most of the time, serve every radius and
+both norms. Small receptive fields make them cheap: a neuron's row is as large as its receptive field.
 """
 
 import math
@@ -17,19 +17,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.attacks.threat_model import Norm, radius
-from advforensics.certificates.layers import Activation, Convolution, Pooled, Steps
+from advforensics.certificates.layers import Activation, Convolution, LayerSequence, PooledHead
 
-NEVER = 1e-4  # of the largest logit: margins below count as none, since a detector computes in single precision
+MARGIN_TOLERANCE = 1e-4  # relative to the largest logit: smaller margins count as 0, for rounding in single precision
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """An activation, or the head, at the picture: its inputs, their reach by norm, their rows on activations before."""
+    """An activation, or the head, at the picture.
 
-    function: Activation | Pooled
-    at: Tensor
-    reach: dict[str, Tensor]
-    rows: list["Rows"]
+    ``inputs`` are its inputs there. ``dual_norms`` bound their change by that of the picture, ``jacobians`` by the
+    remainders of earlier activations.
+    """
+
+    function: Activation | PooledHead
+    inputs: Tensor
+    dual_norms: dict[str, Tensor]
+    jacobians: list["IntervalProduct"]
 
 
 class Linearization:
@@ -41,23 +45,22 @@ class Linearization:
         label: The true class.
 
     Attributes:
-        margins: The picture's own logit margins, true class against each other, ``(K - 1,)``.
+        margins: Logit margins at the picture, true class against each other class, ``(K - 1,)``.
     """
 
-    def __init__(self, network: Steps, image: Tensor, label: int) -> None:
+    def __init__(self, network: LayerSequence, image: Tensor, label: int) -> None:
         maps = image.detach().double().requires_grad_()
         shape = maps.shape
         leaves, jacobians = [maps], [Jacobian.identity(maps.detach())]
         self._stages: list[_Stage] = []
-        for step in network.steps:
-            if isinstance(step, Convolution):
-                jacobians = [jacobian.convolved(step) for jacobian in jacobians]
-                maps = step(maps[None])[0]
+        for layer in network.layers:
+            if isinstance(layer, Convolution):
+                jacobians = [jacobian.convolved(layer) for jacobian in jacobians]
+                maps = layer(maps[None])[0]
             else:
-                at = maps.detach()
-                self._stages.append(_Stage(step, at, jacobians[0].reach(), [Rows(j, at) for j in jacobians[1:]]))
-                jacobians = [jacobian.activated(step.slope(at)) for jacobian in jacobians]
-                maps = step.function(maps)
+                self._add_stage(layer, maps.detach(), jacobians)
+                jacobians = [jacobian.activated(layer.slope(maps.detach())) for jacobian in jacobians]
+                maps = layer.function(maps)
                 leaves.append(maps)
                 jacobians.append(Jacobian.identity(maps.detach()))
         logits = network.head(maps[None])[0]
@@ -66,59 +69,60 @@ class Linearization:
         gradients = [torch.autograd.grad(margin, leaves, retain_graph=True) for margin in margins]
         gradient, *influence = [torch.stack(parts).flatten(1) for parts in zip(*gradients, strict=True)]
         if network.head.pooling.spread:
-            at, deviations = maps.detach(), network.head.of_deviations
-            self._stages.append(_Stage(network.head, at, jacobians[0].reach(), [Rows(j, at) for j in jacobians[1:]]))
-            influence.append(deviations[label] - deviations[others])
+            self._add_stage(network.head, maps.detach(), jacobians)
+            weights = network.head.deviation_weights
+            influence.append(weights[label] - weights[others])
         self.margins = margins.detach()
-        self._slack = NEVER * float(logits.detach().abs().amax())
+        self._slack = MARGIN_TOLERANCE * float(logits.detach().abs().amax())
         self._shape = shape
         self._gradient = {"linf": gradient.abs().sum(dim=1), "l2": gradient.norm(dim=1)}
         self._influence = influence
+
+    def _add_stage(self, function: Activation | PooledHead, inputs: Tensor, jacobians: "list[Jacobian]") -> None:
+        products = [IntervalProduct(jacobian, inputs) for jacobian in jacobians[1:]]
+        self._stages.append(_Stage(function, inputs, jacobians[0].dual_norms(), products))
 
     def lower_bounds(self, norm: Norm, eps: float) -> Tensor:
         """Return lower bounds ``(K - 1,)`` on the margins over the ball of ``eps`` per pixel value, in [0, 1]."""
         length = radius(norm, eps, torch.empty(1, *self._shape))
         bounds: Tensor = self.margins - self._slack - length * self._gradient[norm]
-        middles: list[Tensor] = []
-        halves: list[Tensor] = []
+        remainders: list[tuple[Tensor, Tensor]] = []  # centre and half-width, by stage
         for stage, influence in zip(self._stages, self._influence, strict=True):
-            moved, width = torch.zeros_like(stage.at), length * stage.reach[norm]
-            for rows, middle, half in zip(stage.rows, middles, halves, strict=True):
-                shift, spread = rows.carry(middle, half)
-                moved, width = moved + shift, width + spread
-            low, high = stage.function.remainder(stage.at, moved - width, moved + width)
-            middle, half = (low + high) / 2, (high - low) / 2
-            bounds = bounds + influence @ middle.flatten() - influence.abs() @ half.flatten()
-            middles.append(middle)
-            halves.append(half)
+            centre, half_width = torch.zeros_like(stage.inputs), length * stage.dual_norms[norm]
+            for jacobian, remainder in zip(stage.jacobians, remainders, strict=True):
+                shift, spread = jacobian(*remainder)
+                centre, half_width = centre + shift, half_width + spread
+            low, high = stage.function.remainder(stage.inputs, centre - half_width, centre + half_width)
+            remainders.append(((low + high) / 2, (high - low) / 2))
+            bounds = bounds + influence @ remainders[-1][0].flatten() - influence.abs() @ remainders[-1][1].flatten()
         return bounds
 
     def radius(self, norm: Norm) -> float:
-        """Return an ``eps`` in [0, 1] at which every margin is proved positive; 0 if none is, even at the picture.
+        """Return an ``eps`` in [0, 1] up to which every margin is provably positive; 0 if none is found.
 
-        It is bisected, to 6%, between the radius that the gradient alone would allow and 1/1024 of that.
+        It is found by bisection, to 6%, between the radius that the gradient alone would allow and 1/1024 of that.
         """
         if float((self.margins - self._slack).amin()) <= 0:
             return 0.0
         unit = radius(norm, 1.0, torch.empty(1, *self._shape))
-        refused = min(float((self.margins / self._gradient[norm].clamp_min(1e-12)).amin()) / unit, 1.0)
-        found, proved = 0.0, refused / 1024
+        refuted = min(float((self.margins / self._gradient[norm].clamp_min(1e-12)).amin()) / unit, 1.0)
+        found, proved = 0.0, refuted / 1024
         for _ in range(7):
-            middle = math.sqrt(proved * refused)
+            middle = math.sqrt(proved * refuted)
             if bool((self.lower_bounds(norm, middle) > 0).all()):
                 found = proved = middle
             else:
-                refused = middle
+                refuted = middle
         return found
 
 
 class Jacobian:
-    """How maps depend on earlier ones, each neuron on the square of them that it sees.
+    """The Jacobian of maps with respect to earlier maps, stored over the receptive field of each neuron.
 
     Args:
-        rows: ``(C, H, W, earlier C, P, P)``; what lies outside the earlier maps weighs nothing.
-        stride: By how many earlier neurons a square moves from one neuron to the next.
-        offset: Where the first square begins; negative in the padding.
+        rows: ``(C, H, W, earlier C, P, P)`` for receptive fields of P x P; entries outside the earlier maps are 0.
+        stride: Distance between the receptive fields of neighbouring neurons.
+        offset: Where the first receptive field begins; negative in the padding.
     """
 
     def __init__(self, rows: Tensor, stride: int, offset: int) -> None:
@@ -126,64 +130,63 @@ class Jacobian:
 
     @classmethod
     def identity(cls, maps: Tensor) -> "Jacobian":
-        """Return that of maps ``(C, H, W)`` on themselves."""
+        """Return the Jacobian of maps ``(C, H, W)`` with respect to themselves."""
         channels, height, width = maps.shape
         rows = torch.eye(channels, dtype=maps.dtype).view(channels, 1, 1, channels, 1, 1)
         return cls(rows.expand(channels, height, width, channels, 1, 1).contiguous(), 1, 0)
 
     def activated(self, slope: Tensor) -> "Jacobian":
-        """Return that of what an activation gives, by its slopes ``(C, H, W)``."""
+        """Return the Jacobian after an activation with slopes ``(C, H, W)``."""
         return Jacobian(self.rows * slope[..., None, None, None], self.stride, self.offset)
 
     def convolved(self, convolution: Convolution) -> "Jacobian":
-        """Return that of what a convolution gives."""
+        """Return the Jacobian after a convolution."""
         pad, stride, size = convolution.padding, convolution.stride, convolution.weight.shape[2]
         rows = F.pad(self.rows, (0, 0) * 3 + (pad,) * 4)
         channels, height, width, earlier, side, _ = rows.shape
         height, width = (height - size) // stride + 1, (width - size) // stride + 1
         wide = side + (size - 1) * self.stride
-        made = rows.new_zeros(len(convolution.weight), height, width, earlier, wide, wide)
+        result = rows.new_zeros(len(convolution.weight), height, width, earlier, wide, wide)
         for down in range(size):
             for right in range(size):
                 seen = rows[:, down : down + stride * height : stride, right : right + stride * width : stride]
                 part = convolution.weight[:, :, down, right] @ seen.reshape(channels, -1)
                 top, left = down * self.stride, right * self.stride
-                made[..., top : top + side, left : left + side] += part.view(-1, height, width, earlier, side, side)
-        return Jacobian(made, self.stride * stride, self.offset - pad * self.stride)
+                result[..., top : top + side, left : left + side] += part.view(-1, height, width, earlier, side, side)
+        return Jacobian(result, self.stride * stride, self.offset - pad * self.stride)
 
-    def reach(self) -> dict[str, Tensor]:
-        """Return how far each neuron moves, ``(C, H, W)``, when the earlier maps move by a norm of 1."""
+    def dual_norms(self) -> dict[str, Tensor]:
+        """Return by norm the largest change of each neuron, ``(C, H, W)``, for earlier maps changed by norm 1."""
         rows = self.rows.flatten(3)
         return {"linf": rows.abs().sum(dim=3), "l2": rows.norm(dim=3)}
 
 
-class Rows:
-    """A finished Jacobian, laid out for products with maps: each neuron's row beside the square it sees.
+class IntervalProduct:
+    """Products of a Jacobian with intervals of earlier maps.
 
     Args:
         jacobian: The Jacobian.
-        later: The maps ``(C, H, W)`` that depend; only their shape matters.
+        later: The maps ``(C, H, W)`` that depend on the earlier ones; only their shape matters.
     """
 
     def __init__(self, jacobian: Jacobian, later: Tensor) -> None:
         self._shape, self._stride, self._offset = later.shape, jacobian.stride, jacobian.offset
         self._side = jacobian.rows.shape[-1]
-        # Of (C, H, W, earlier C, P, P): a matrix of channels and square for each place.
+        # From (C, H, W, earlier C, P, P) to a matrix of channels and receptive field for each position.
         self._rows = jacobian.rows.flatten(3).flatten(1, 2).transpose(0, 1).float().contiguous()
-        self._sizes = self._rows.abs()
-        # A sum of n products in single precision is off by at most n / 2^24 of the sum of their sizes.
-        self._outward = self._rows.shape[2] / 2**23
+        self._absolute = self._rows.abs()
+        # The rounding error of a sum of n products in single precision is at most n / 2^24 of their absolute sum.
+        self._rounding = self._rows.shape[2] / 2**23
 
-    def carry(self, middle: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the middle and the half width, ``(C, H, W)`` each, that earlier maps within theirs can bring about."""
-        shift = torch.bmm(self._rows, self._squares(middle)).double()
-        spread = torch.bmm(self._sizes, self._squares(half + self._outward * middle.abs())).double() * (
-            1 + self._outward
-        )
+    def __call__(self, centre: Tensor, half_width: Tensor) -> tuple[Tensor, Tensor]:
+        """Map centre and half-width of the earlier maps to those of the later ones, ``(C, H, W)`` each."""
+        shift = torch.bmm(self._rows, self._receptive_fields(centre)).double()
+        spread = torch.bmm(self._absolute, self._receptive_fields(half_width + self._rounding * centre.abs())).double()
+        spread = spread * (1 + self._rounding)
         return tuple(part.squeeze(2).T.reshape(self._shape) for part in (shift, spread))  # type: ignore[return-value]
 
-    def _squares(self, maps: Tensor) -> Tensor:
-        """Return the squares of earlier maps, ``(places, earlier C * P * P, 1)``, that the places see."""
+    def _receptive_fields(self, maps: Tensor) -> Tensor:
+        """Return the receptive fields in earlier maps, ``(positions, earlier C * P * P, 1)``."""
         _, height, width = self._shape
         before = -self._offset
         down = (height - 1) * self._stride + self._side - before - maps.shape[1]

@@ -1,4 +1,4 @@
-"""Randomised smoothing: a detector that votes under noise, and whose vote comes with a proof.
+"""Randomised smoothing: a vote of a detector under noise, with a certified L2 radius.
 
 Cohen, Rosenfeld & Kolter 2019, "Certified Adversarial Robustness via Randomized Smoothing" (arXiv 1902.02918).
 """
@@ -12,26 +12,26 @@ from torch import Tensor, nn
 from advforensics.attacks.threat_model import LEVEL
 
 ABSTAINS = -1
+BATCH_SIZE = 64
 
 
 class Smoothed(nn.Module):
-    """A detector's vote over pictures under Gaussian noise, clipped to [0, 1] so that it sees pictures only.
+    """The majority vote of a detector over noisy copies of a picture, clipped to [0, 1].
 
-    The proof speaks of the vote, not of the detector, and of the noise as real numbers. It is a statistical one: of all
-    certificates at most a share ``alpha`` is wrong.
+    The certificate is of the vote, not of the detector, and takes the noise as real numbers. It is statistical: each
+    is wrong with probability ``alpha`` at most.
 
     Args:
         detector: From images to logits; put into evaluation mode.
-        sigma_levels: Standard deviation of the noise in levels. More proves larger radii, and costs accuracy.
-        samples: Votes cast for a certificate or an answer.
-        selection: Votes cast beforehand, which choose the class that a certificate is for.
-        alpha: Probability of being wrong about one picture.
-        draws: Draws of noise in :meth:`forward`, the same for every picture.
-        batch_size: Pictures that the detector sees at once.
+        sigma_levels: Standard deviation of the noise in levels. More certifies larger radii and costs accuracy.
+        samples: Noisy copies that vote on a certificate or an answer.
+        selection: Noisy copies that vote beforehand on the class to certify.
+        alpha: Largest probability that a certificate is wrong.
+        draws: Noisy copies in :meth:`forward`; their noise is the same for every picture.
         seed: Of the noise.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: An option is out of its range.
     """
 
     def __init__(
@@ -42,7 +42,6 @@ class Smoothed(nn.Module):
         selection: int = 100,
         alpha: float = 0.001,
         draws: int = 16,
-        batch_size: int = 64,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -54,12 +53,12 @@ class Smoothed(nn.Module):
         self.detector = detector.eval()
         self.sigma = sigma_levels * LEVEL
         self.samples, self.selection, self.alpha = samples, selection, alpha
-        self.draws, self.batch_size, self.seed = draws, batch_size, seed
+        self.draws, self.seed = draws, seed
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logarithm of the mean probabilities over ``draws`` draws of noise, ``(N, K)``.
+        """Return the logarithm of the mean probabilities over ``draws`` noisy copies, ``(N, K)``.
 
-        It is what to attack: differentiable, and a fixed sample of what the vote is taken over (Athalye et al. 2018,
+        This is what to attack: it is differentiable and averages over a fixed sample of the noise (Athalye et al. 2018,
         arXiv 1802.00420; Salman et al. 2019, arXiv 1906.04584).
         """
         noise = self._noise(self.draws, images, torch.Generator().manual_seed(self.seed))
@@ -69,11 +68,11 @@ class Smoothed(nn.Module):
         return mean
 
     def predict(self, image: Tensor, number: int = 0) -> int:
-        """Return the class that the vote on an image ``(C, H, W)`` is for, `ABSTAINS` if it is too close to call.
+        """Return the class that wins the vote on an image ``(C, H, W)``, `ABSTAINS` if it is too close to call.
 
         Args:
             image: In [0, 1].
-            number: Of the image; another one sees other noise.
+            number: Of the image; the noise depends on it.
         """
         votes = self._votes(image, self.samples, self._generator(number, certifying=False))
         first, second = votes.topk(2).values.tolist()
@@ -82,20 +81,20 @@ class Smoothed(nn.Module):
         return int(votes.argmax())
 
     def certify(self, image: Tensor, number: int = 0) -> tuple[int, float]:
-        """Return the class of an image ``(C, H, W)`` and the L2 radius within which it is proved.
+        """Return the class of an image ``(C, H, W)`` and the L2 radius within which it is certified.
 
         Args:
             image: In [0, 1].
-            number: Of the image; another one sees other noise.
+            number: Of the image; the noise depends on it.
 
         Returns:
-            The class, `ABSTAINS` if nothing is proved; and the radius as root-mean-square change per pixel value, in
-            [0, 1], 0 if nothing is proved. It cannot exceed what ``samples`` unanimous votes prove.
+            The class, or `ABSTAINS`; and the radius as root-mean-square change per pixel value, in [0, 1], 0 if it
+            abstains. The number of ``samples`` limits the radius, even if all votes agree.
         """
         generator = self._generator(number, certifying=True)
         winner = int(self._votes(image, self.selection, generator).argmax())
         votes = int(self._votes(image, self.samples, generator)[winner])
-        # Clopper & Pearson's lower limit of the probability of a vote for the winner.
+        # Lower limit of the winner's probability (Clopper & Pearson).
         probability = float(beta.ppf(self.alpha, votes, self.samples - votes + 1)) if votes else 0.0
         if probability <= 0.5:
             return ABSTAINS, 0.0
@@ -104,8 +103,8 @@ class Smoothed(nn.Module):
     def _votes(self, image: Tensor, number: int, generator: torch.Generator) -> Tensor:
         votes: Tensor | None = None
         with torch.no_grad():
-            for done in range(0, number, self.batch_size):
-                noise = self._noise(min(self.batch_size, number - done), image[None], generator)
+            for done in range(0, number, BATCH_SIZE):
+                noise = self._noise(min(BATCH_SIZE, number - done), image[None], generator)
                 logits = self.detector((image + noise).clamp(0, 1))
                 cast = logits.argmax(dim=1).bincount(minlength=logits.shape[1])
                 votes = cast if votes is None else votes + cast
@@ -116,5 +115,5 @@ class Smoothed(nn.Module):
         return (self.sigma * torch.randn(number, *images.shape[1:], generator=generator)).to(images)
 
     def _generator(self, number: int, *, certifying: bool) -> torch.Generator:
-        """Return random numbers of this image's own, whatever was asked before."""
+        """Return a generator that depends on the image's number only, not on earlier calls."""
         return torch.Generator().manual_seed(self.seed + 2 * number + certifying + 1)

@@ -1,1 +1,1 @@
-"""Training regimes as LightningModules: what is minimised in a training step, and nothing else."""
+"""Defences as LightningModules: each says what a training step minimises, and nothing else."""

@@ -1,4 +1,4 @@
-"""Plain training, and what all training regimes share."""
+"""Plain training, and what all defences share."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,13 +15,13 @@ from advforensics.store.reading import Batch
 
 
 class Baseline(pl.LightningModule):
-    """Minimises cross-entropy on the images as they are. Every defence is a subclass with its own ``training_loss``.
+    """Minimises cross-entropy on the images as they are. A defence is a subclass with its own ``training_loss``.
 
     Args:
         detector: The network, from images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
         classes: Number of classes K.
-        optimizer: Builds the optimiser from parameters.
-        scheduler: Builds a per-step learning-rate schedule from ``optimizer`` and ``total_steps``.
+        optimizer: Builds the optimiser from the detector's weights.
+        scheduler: Builds the learning-rate schedule from ``optimizer`` and ``total_steps``; it advances every step.
     """
 
     detector: nn.Module
@@ -46,23 +46,18 @@ class Baseline(pl.LightningModule):
         self.val_scores = scores.clone(prefix="val_")
         self.test_scores = scores.clone(prefix="test_")
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of images ``(N, C, H, W)``."""
-        logits: Tensor = self.detector(images)
-        return logits
-
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the scalar that a step minimises, for images ``(N, C, H, W)`` and labels ``(N,)``."""
         return F.cross_entropy(self.detector(images), labels)
 
     @property
     def progress(self) -> float:
-        """How much of the training is done, from 0 to 1; defences warm up along it."""
+        """The share of the training's steps that are done, from 0 to 1."""
         total = self.trainer.estimated_stepping_batches
         return min(self.global_step / max(total - 1, 1), 1.0)
 
-    def warm(self, warmup: float) -> float:
-        """Return the share, 0 to 1, of full strength when ``warmup`` of the training, 0 to 1, warms up linearly."""
+    def warmup_factor(self, warmup: float) -> float:
+        """Return the factor on a defence's strength: from 0 to 1 over the share ``warmup`` of the training, then 1."""
         return min(self.progress / warmup, 1.0) if warmup > 0 else 1.0
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -70,8 +65,8 @@ class Baseline(pl.LightningModule):
         loss = self.training_loss(*batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the training loss is {loss.item()} at step {self.global_step}; lower the learning rate, or the"
-                " defence's strength"
+                f"the training loss is {loss.item()} at step {self.global_step}; lower the learning rate,"
+                " defense.module.optimizer.lr, or the strength of the defence"
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return loss

@@ -1,4 +1,4 @@
-"""Defensive distillation: learning a teacher's softened answers."""
+"""Defensive distillation: training on the softened predictions of a teacher."""
 
 from pathlib import Path
 from typing import Any
@@ -8,21 +8,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advforensics.defenses.baseline import Baseline
-from advforensics.detectors.checkpoint import load_checkpoint
+from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
 from advforensics.store.datamodule import PatchData
+from advforensics.store.reading import PatchStore
 
 
 class Distillation(Baseline):
-    r"""Minimises cross-entropy at temperature T with a teacher's answers at T, :math:`-\sum_k p_k(x/T)\log f_k(x/T)`.
+    r"""Minimises the cross-entropy between a teacher's softmax and the detector's, both of logits divided by T.
 
-    The detector is used at T = 1, where its softmax is so steep that gradients of the loss vanish in float32: it looks
-    robust to attacks that follow them, and is not (Carlini & Wagner, arXiv 1608.04644). The seed paper's first
-    reference; kept as what a referee asks for. Papernot et al., arXiv 1511.04508, in which the teacher, too, is trained
-    at T: train it with this defence and ``teacher=null``.
+    Papernot et al., arXiv 1511.04508. Their teacher is trained at temperature T too: train it with this defence and
+    ``teacher=null``. The detector is used at T = 1. There its softmax is so steep that gradients of the loss vanish in
+    float32, so it only looks robust to attacks that follow them (Carlini & Wagner, arXiv 1608.04644). It is kept
+    because referees ask for it.
 
     Args:
         temperature: T.
-        teacher: Checkpoint of the teacher; ``None`` learns the labels themselves, at T.
+        teacher: Checkpoint of the teacher; ``None`` trains on the labels themselves, at T.
         **baseline: See :class:`~advforensics.defenses.baseline.Baseline`.
 
     Raises:
@@ -34,13 +35,12 @@ class Distillation(Baseline):
         self.temperature = temperature
         self.teacher: nn.Module | None = None
         if teacher is not None:
-            trained = load_checkpoint(teacher)
-            self.teacher = trained.detector.requires_grad_(False)
-            self._taught = trained.classes, trained.shape
-            self._path = teacher
+            self._teacher_path = teacher
+            self._teacher_checkpoint = load_checkpoint(teacher)
+            self.teacher = self._teacher_checkpoint.detector.requires_grad_(False)
 
     def setup(self, stage: str) -> None:
-        """Refuse a teacher of another question than the store's.
+        """Check that the teacher fits the store.
 
         Raises:
             ValueError: If it was trained on other classes, in another order, or on patches of another shape.
@@ -49,21 +49,22 @@ class Distillation(Baseline):
             return
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
         assert isinstance(data, PatchData)
-        if self._taught != (data.store.classes, data.store.shape):
+        trained_on, needed = _patches(self._teacher_checkpoint), _patches(data.store)
+        if trained_on != needed:
             raise ValueError(
-                f"defense.module.teacher={self._path} was trained on {_described(*self._taught)}, but the store has"
-                f" {_described(data.store.classes, data.store.shape)}: train a teacher on {data.store.folder}"
+                f"defense.module.teacher={self._teacher_path} was trained on {trained_on}, but the store has {needed}:"
+                f" train a teacher on {data.store.folder}"
             )
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return cross-entropy with the softened answers."""
+        """Return the cross-entropy with the teacher's softened predictions, or with the labels."""
         logits = self.detector(images) / self.temperature
         if self.teacher is None:
             return F.cross_entropy(logits, labels)
         with torch.no_grad():
-            answers = (self.teacher.eval()(images) / self.temperature).softmax(dim=1)
-        return F.cross_entropy(logits, answers)
+            predictions = (self.teacher.eval()(images) / self.temperature).softmax(dim=1)
+        return F.cross_entropy(logits, predictions)
 
 
-def _described(classes: tuple[str, ...], shape: tuple[int, ...]) -> str:
-    return f"{'x'.join(map(str, shape))} patches of {', '.join(classes)}"
+def _patches(source: TrainedDetector | PatchStore) -> str:
+    return f"{'x'.join(map(str, source.shape))} patches of {', '.join(source.classes)}"

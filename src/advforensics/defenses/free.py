@@ -1,4 +1,4 @@
-"""Free adversarial training: every way back serves the weights and the perturbation."""
+"""Free adversarial training: one backward pass updates the weights and the perturbation."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from advforensics.defenses.shared_pass import shared_pass
 
 
 class Free(Baseline):
-    r"""Minimises :math:`L(x + \delta)`, while the same gradients move δ uphill: a step costs one pass.
+    r"""Minimises :math:`L(x + \delta)`, while the same backward pass raises the loss in δ: a step costs one pass.
 
-    Every batch comes several times in a row (``defense.replays``), an epoch has as many steps as ever. δ is carried on
-    from step to step, to the next batch too. Shafahi et al., arXiv 1904.12843. It makes no examples with an attack that
-    another could take the place of, so that no guard against catastrophic overfitting takes it.
+    Every batch is used several times in a row (``defense.replays``); an epoch has the usual number of steps. δ is kept
+    from step to step, also when the batch changes. Shafahi et al., arXiv 1904.12843. There is no attack that a stronger
+    one could replace, so `OverfittingGuard` does not work with this defence.
 
     Args:
         eps_levels: Radius of δ at full strength, in levels (1/255), L∞.
@@ -30,12 +30,12 @@ class Free(Baseline):
         self.delta: Tensor | None = None
 
     def on_train_epoch_start(self) -> None:
-        """Begin every epoch at δ = 0, so that a training that was interrupted can go on as it would have."""
+        """Set δ = 0, so that a training resumed after an interruption is the same as one that ran through."""
         self.delta = None
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of the perturbed images, and move δ."""
-        eps = self.eps_levels * LEVEL * self.warm(self.warmup)
+        """Return the loss of the perturbed images, and update δ."""
+        eps = self.eps_levels * LEVEL * self.warmup_factor(self.warmup)
         delta = torch.zeros_like(images) if self.delta is None else self.delta
         loss, gradients = shared_pass(self.detector, (images + delta).clamp(0, 1), labels)
         self.delta = (delta + eps * gradients.sign()).clamp(-eps, eps)

@@ -1,4 +1,4 @@
-"""Cross-entropy plus a penalty on the norm of its gradient with respect to the picture."""
+"""Training with a penalty on the norm of the loss's gradient with respect to the picture."""
 
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ class GradientRegularized(Baseline):
 
     Args:
         weight: λ at full strength, for a loss in nats and images in [0, 1].
-        warmup: Share of the training over which λ grows linearly from 0. Without it a strong penalty finds the
-            constant detector first, whose gradient is zero.
+        warmup: Share of the training over which λ grows linearly from 0. With a strong penalty from the start, training
+            can end at a constant detector, whose gradient is zero.
         penalty: ``exact`` or ``finite_difference``, which takes two passes.
         norm: ``l1``, ``l2`` or ``linf``.
         squared: Penalise the squared norm.
@@ -42,4 +42,4 @@ class GradientRegularized(Baseline):
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy plus the weighted penalty."""
         loss, penalty, _ = self.penalty(self.detector, images, labels)
-        return loss + self.weight * self.warm(self.warmup) * penalty
+        return loss + self.weight * self.warmup_factor(self.warmup) * penalty

@@ -1,4 +1,4 @@
-"""MART: adversarial training that looks at what is misclassified anyway."""
+"""MART: adversarial training with more weight on images that are misclassified without an attack."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import AdversarialTraining
-from advforensics.defenses.draws import Draws
+from advforensics.defenses.random_state import RandomState
 
 
 class Mart(AdversarialTraining):
     r"""Minimises :math:`\mathrm{BCE}(f(x'), y) + \lambda\,\mathrm{KL}(f(x) \,\|\, f(x'))\,(1 - f_y(x))`.
 
-    The boosted cross-entropy BCE also pushes the likeliest wrong class down; the divergence counts the more, the less
-    certain the detector is of the clean image. A network with dropout draws the same for both. Wang et al., "Improving
-    Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020.
+    The boosted cross-entropy BCE also lowers the probability of the likeliest wrong class. The less certain the
+    detector is of the clean image, the more the divergence counts. Dropout masks are the same for both passes. Wang et
+    al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020.
 
     Args:
         weight: λ.
@@ -26,16 +26,16 @@ class Mart(AdversarialTraining):
         self.weight = weight
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return boosted cross-entropy on examples plus the weighted divergence."""
+        """Return the boosted cross-entropy of the adversarial examples plus the weighted divergence."""
         examples = self.adversarial_examples(images, labels)
-        draws = Draws(images)
+        random_state = RandomState(images)
         clean = self.detector(images).log_softmax(1)
-        with draws.again():
+        with random_state.replayed():
             adversarial = self.detector(examples).log_softmax(1)
         true = labels[:, None]
-        wrong = adversarial.exp().scatter(1, true, 0).amax(dim=1)
-        boosted = F.nll_loss(adversarial, labels) - (1 - wrong).clamp_min(1e-6).log().mean()
+        likeliest_wrong = adversarial.exp().scatter(1, true, 0).amax(dim=1)
+        boosted = F.nll_loss(adversarial, labels) - (1 - likeliest_wrong).clamp_min(1e-6).log().mean()
         divergence = F.kl_div(adversarial, clean, log_target=True, reduction="none").sum(dim=1)
-        unsure = 1 - clean.exp().gather(1, true).squeeze(1)
-        loss: Tensor = boosted + self.weight * (divergence * unsure).mean()
+        uncertainty = 1 - clean.exp().gather(1, true).squeeze(1)
+        loss: Tensor = boosted + self.weight * (divergence * uncertainty).mean()
         return loss

@@ -10,15 +10,14 @@ from advforensics.attacks.attackable import attackable
 class NoiseFGSM:
     r"""Makes examples :math:`x + \eta + \epsilon\,\mathrm{sign}\nabla L(x + \eta)`, :math:`\eta` uniform within k ε.
 
-    They are not projected back into the ball, so this is no attack to judge a detector by: noise wider than the ball is
-    what keeps single-step training from overfitting catastrophically. de Jorge et al., arXiv 2202.01181.
+    Noise wider than the ball keeps single-step training from overfitting catastrophically. The examples may leave the
+    ball, so use this for training only, never to judge a detector. de Jorge et al., arXiv 2202.01181.
 
     Args:
         noise: ``k``, the width of the noise in radii.
     """
 
     name = "noise_fgsm"
-    is_fgsm = False
 
     def __init__(self, noise: float) -> None:
         self.noise = noise
@@ -27,7 +26,7 @@ class NoiseFGSM:
         """Return examples ``(N, C, H, W)`` within ``(k + 1) eps`` of the images, and in [0, 1].
 
         Args:
-            detector: The network; left as it was found.
+            detector: The network; its mode and weights stay as they are.
             images: ``(N, C, H, W)`` in [0, 1].
             labels: ``(N,)``.
             eps: Radius per pixel value, in [0, 1].

@@ -1,4 +1,4 @@
-"""Both cures together."""
+"""Adversarial fusion and the gradient penalty together."""
 
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from advforensics.defenses.gradient_penalty import GradientPenalty, Norm
 class RegularizedFusion(AdversarialFusion):
     r"""Adversarial fusion whose clean part carries the gradient penalty, :math:`L(x) + \lambda \lVert\nabla_x L\rVert`.
 
-    One gradient with respect to the pictures serves both: three passes.
+    The penalty and the attack share one gradient with respect to the images: three passes.
 
     Args:
         penalty_weight: λ at full strength; it warms up with the radius.
@@ -36,10 +36,10 @@ class RegularizedFusion(AdversarialFusion):
         self.penalty = GradientPenalty(penalty, norm, squared, step_levels)
 
     def clean_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the penalised loss of the images as they are."""
+        """Return the penalised loss of the clean images."""
         return self.clean_pass(images, labels)[0]
 
     def clean_pass(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return that loss, and the gradients ``(N, C, H, W)`` of cross-entropy with respect to the images."""
+        """Return that loss, and the gradients ``(N, C, H, W)`` of each image's cross-entropy, without the penalty."""
         loss, penalty, gradients = self.penalty(self.detector, images, labels)
-        return loss + self.penalty_weight * self.warm(self.warmup) * penalty, gradients
+        return loss + self.penalty_weight * self.warmup_factor(self.warmup) * penalty, gradients

@@ -1,4 +1,4 @@
-"""One pass over a batch whose way back serves the weights and the pictures at once."""
+"""One pass over a batch whose backward pass serves the weights, the images and an attack at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,9 @@ from torch import Tensor, nn
 def shared_pass(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean loss of a batch, and the gradient of each image's own loss with respect to that image.
 
-    A defence wants the second to know where to look next, before the step's loss is complete; taken by itself it would
-    cost another way back. Here the gradient for the weights is computed along with it and kept, and handed on
-    unchanged once the loss is differentiated: two passes do the work of three.
-
-    Gradients are per image as in :func:`~advforensics.defenses.gradient_penalty.exact`, with the same reservation for
-    batch normalisation in training mode.
+    A single backward pass computes the gradients of images and weights. Those of the weights are kept until the step
+    differentiates the loss: two passes do the work of three. Gradients are per image in the sense, and with the
+    reservation for batch normalisation, of :func:`~advforensics.defenses.gradient_penalty.exact`.
 
     Args:
         detector: The network, in whatever mode it is in.
@@ -31,7 +28,7 @@ def shared_pass(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Te
     images = images.detach().requires_grad_(True)
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     loss = F.cross_entropy(detector(images), labels)
-    # As `Tensor.backward` is after a step: under autocast the way back would round what the way forth did not.
+    # `Tensor.backward` runs outside autocast too. Inside, gradients of float32 operations would be rounded.
     with torch.autocast(images.device.type, enabled=False):
         gradient, *slopes = torch.autograd.grad(loss, [images, *weights], allow_unused=True)
     used = [(weight, slope) for weight, slope in zip(weights, slopes, strict=True) if slope is not None]
@@ -40,10 +37,9 @@ def shared_pass(detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[Te
 
 
 class _Differentiated(torch.autograd.Function):
-    """A number whose derivatives are known already.
+    """A number whose derivatives are already known.
 
-    It hangs on the weights themselves, so that all that listens to their gradients, data-parallel training for
-    one, notices no difference.
+    Its inputs are the weights themselves, so that hooks on their gradients fire: data-parallel training needs them.
     """
 
     @staticmethod
@@ -57,11 +53,68 @@ class _Differentiated(torch.autograd.Function):
         return (None, None, *slopes, *(None for _ in slopes))
 
 
+class PassAsNetwork(nn.Module):
+    """A pass that is already made, as a network that takes the detector's place in an attack.
+
+    It answers the images of the pass with their logits, and the gradient of the mean cross-entropy there is known too.
+    A single-step attack asks for no more, so it costs no pass of its own. It sees the detector in the mode the pass was
+    made in; the modes that it sets do not reach the detector.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        labels: ``(N,)``.
+        logits: ``(N, K)``.
+        gradients: ``(N, C, H, W)``, as `shared_pass` returns them.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, logits: Tensor, gradients: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits.detach(), requires_grad=False)  # attacks look for the device of a parameter
+        self._images = images
+        self._gradients = gradients / len(images)
+        answer = logits.detach().requires_grad_(True)
+        (self._slopes,) = torch.autograd.grad(F.cross_entropy(answer, labels), answer)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(N, K)`` of the images ``(N, C, H, W)``.
+
+        Raises:
+            ValueError: If these are other images. In the backward pass: if the loss is not the mean cross-entropy.
+        """
+        if not torch.equal(images, self._images):
+            raise ValueError(_refusal("other images"))
+        logits: Tensor = _Answer.apply(images, self.logits, self._slopes, self._gradients)  # type: ignore[no-untyped-call]
+        return logits
+
+
+class _Answer(torch.autograd.Function):
+    """Logits through which the gradient of the mean cross-entropy is already known."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, logits: Tensor, slopes: Tensor, gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(slopes, gradients)
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, known = ctx.saved_tensors
+        if not torch.equal(gradients[0], slopes):
+            raise ValueError(_refusal("another loss"))
+        return known, None, None, None
+
+
+def _refusal(asked: str) -> str:
+    return (
+        "defense.module.reuse_gradient=true gives an attack the gradient of the mean cross-entropy at the clean images"
+        f" of the step, and this attack asks for {asked}: set defense.module.reuse_gradient=false"
+    )
+
+
 @contextmanager
 def statistics_kept(detector: nn.Module) -> Iterator[None]:
-    """Let passes inside leave no trace in a detector's buffers: batch normalisation's running statistics, that is.
+    """Let passes inside the block leave a detector's buffers, batch normalisation's running statistics, unchanged.
 
-    They write into copies, which the way back still needs when the block is over.
+    The passes write into copies. These outlive the block, because the backward pass may still need them.
     """
     kept = [
         (module, name, buffer) for module in detector.modules() for name, buffer in module.named_buffers(recurse=False)

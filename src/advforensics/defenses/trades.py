@@ -1,4 +1,4 @@
-"""TRADES: accuracy on clean images, and the same answer on their examples."""
+"""TRADES: accuracy on clean images, plus agreement between these and their adversarial examples."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import AdversarialTraining
-from advforensics.defenses.draws import Draws
+from advforensics.defenses.random_state import RandomState
 
 
 class Trades(AdversarialTraining):
     r"""Minimises :math:`L(x) + \beta\,\mathrm{KL}(f(x) \,\|\, f(x'))`, where the attack raises the divergence.
 
-    A network with dropout draws the same for both, so that they differ by their pictures alone. Zhang et al.,
-    "Theoretically Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
+    Dropout masks are the same for both passes, so the pictures alone make the difference. Zhang et al., "Theoretically
+    Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
 
     Args:
-        beta: β, what agreement is worth in terms of accuracy.
+        beta: β, the weight of the divergence.
         **adversarial: See :class:`~advforensics.defenses.adversarial.AdversarialTraining`; the attack is ``tpgd``.
     """
 
@@ -27,9 +27,9 @@ class Trades(AdversarialTraining):
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy plus the weighted divergence."""
         examples = self.adversarial_examples(images, labels)
-        draws = Draws(images)
+        random_state = RandomState(images)
         clean = self.detector(images)
-        with draws.again():
+        with random_state.replayed():
             adversarial = self.detector(examples)
         divergence = F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
         return F.cross_entropy(clean, labels) + self.beta * divergence

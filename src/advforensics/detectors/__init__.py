@@ -1,1 +1,1 @@
-"""Networks from a float image in [0, 1] to logits: normalisation, a residual front end, a trunk."""
+"""Networks from float pictures in [0, 1] to logits: normalisation, residual front end, trunk."""

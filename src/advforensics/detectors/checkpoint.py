@@ -1,4 +1,4 @@
-"""A trained detector on disk, with everything needed to build and judge it again."""
+"""The file that holds a trained detector, with everything needed to build and attack it."""
 
 import zipfile
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from advforensics.persistence.provenance import sha256
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """A detector and what is known about it: read from our checkpoint, or from elsewhere by `advforensics.targets`.
+    """A detector with its provenance, from a checkpoint of this package or from `advforensics.targets`.
 
     Attributes:
         detector: From images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``, in evaluation mode.
@@ -28,8 +28,8 @@ class TrainedDetector:
         task: Name of the forensic question.
         name: Name of the detector.
         defense: Name of the defence.
-        seed: Of its training.
-        gradients: Whether gradients with respect to the images can be had; white-box attacks need them.
+        seed: Seed of its training.
+        gradients: Whether it has gradients with respect to the images, which white-box attacks need.
     """
 
     detector: nn.Module
@@ -44,7 +44,7 @@ class TrainedDetector:
     gradients: bool = True
 
     def provenance(self) -> dict[str, Any]:
-        """Return the run facts that accompany every row of a sample table."""
+        """Return the columns that this detector adds to every row of a sample table."""
         return {
             "task": self.task,
             "detector": self.name,
@@ -65,7 +65,7 @@ def save_checkpoint(
     shape: tuple[int, ...],
     commit: str,
 ) -> str:
-    """Write a checkpoint and return its SHA-256 (hex). It holds tensors, numbers and text only: no code is pickled."""
+    """Write a checkpoint and return its SHA-256 (hex). It has tensors, numbers and text only, no pickled code."""
     content = {
         "state_dict": detector.state_dict(),
         "config": OmegaConf.to_yaml(config, resolve=True),
@@ -84,17 +84,17 @@ def load_checkpoint(path: str | Path) -> TrainedDetector:
 
     Raises:
         FileNotFoundError: If there is none at ``path``.
-        ValueError: If the file is none of ours.
+        ValueError: If `save_checkpoint` has not written the file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}: run `advforensics train` first, or give checkpoint=PATH")
-    refused = f"{path} is not a checkpoint written by `advforensics train`"
+    message = f"{path} is not a checkpoint written by `advforensics train`"
     if not zipfile.is_zipfile(path):
-        raise ValueError(refused)
+        raise ValueError(message)
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or not {"state_dict", "config", "task", "classes", "shape"} <= content.keys():
-        raise ValueError(refused)
+        raise ValueError(message)
     config = OmegaConf.create(content["config"])
     assert isinstance(config, DictConfig)
     classes, shape = tuple(content["classes"]), tuple(content["shape"])
@@ -117,7 +117,7 @@ def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[in
     """Return the network that ``config.detector.model`` describes, for patches of ``shape`` and these classes.
 
     Raises:
-        ValueError: If it is somebody's network, and gives no logits for such patches.
+        ValueError: If it is a network from outside this package that returns no logits for such patches.
     """
     detector: nn.Module = instantiate(config.detector.model, channels=shape[0], classes=len(classes))
     if isinstance(detector, Adapted):

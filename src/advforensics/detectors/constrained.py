@@ -1,4 +1,4 @@
-"""Constrained convolution: a front end that learns its own high-pass filters."""
+"""Constrained convolution: a front end with learned high-pass filters."""
 
 import torch
 import torch.nn.functional as F
@@ -8,28 +8,28 @@ from advforensics.detectors.filtering import filter2d
 
 
 class ConstrainedConv(nn.Module):
-    """Prediction-error filters, learned: the centre weighs -1 and the others sum to 1.
+    """Learned prediction-error filters: the weight of the centre is -1, the others sum to 1.
 
-    Such a filter subtracts a pixel from a prediction by its neighbours; content cancels, traces of processing stay.
-    Bayar & Stamm, "A Deep Learning Approach to Universal Image Manipulation Detection Using a New Convolutional
-    Layer", 2016. They rescale the weights after each step; here the constraint is part of the forward pass, by the
-    orthogonal projection onto it, which cannot divide by a sum near zero and lets gradients know of it.
+    Such a filter predicts a pixel from its neighbours and subtracts the pixel: content cancels, traces of processing
+    stay. Bayar & Stamm, "A Deep Learning Approach to Universal Image Manipulation Detection Using a New Convolutional
+    Layer", 2016. They rescale the weights after each step, which divides by a sum that may be near zero. Here the
+    forward pass projects the weights orthogonally onto the constraint, so the gradients take it into account.
 
     Args:
-        channels: Channels of the picture; each is filtered by itself.
+        channels: Channels of the picture; each is filtered separately.
         filters: Filters per channel.
         size: Side of a filter, odd.
-        picture: The picture itself is handed on beside the residuals, multiplied by so much; 0 leaves it out. Behind a
-            truncation at T levels it is cut off T / ``picture`` levels from mid-grey.
+        picture: Weight of the picture itself, which is output beside the residuals; 0 leaves it out. Behind a
+            truncation at T levels its values are limited to T / ``picture`` levels around mid-grey.
 
     Attributes:
-        out_channels: ``channels * filters``, and ``channels`` more with the picture.
+        out_channels: ``channels * filters``, plus ``channels`` with the picture.
     """
 
     def __init__(self, channels: int, filters: int, size: int, picture: float = 0.0) -> None:
         super().__init__()
         if size % 2 == 0 or size < 3:
-            raise ValueError(f"detector.front_end.size must be odd and at least 3, got {size}")
+            raise ValueError(f"detector.model.front_end.size must be odd and at least 3, got {size}")
         self.channels = channels
         self.picture = picture
         self.out_channels = channels * (filters + (picture > 0))
@@ -38,12 +38,12 @@ class ConstrainedConv(nn.Module):
     @property
     def centre(self) -> Tensor:
         """One in the middle of a filter and zero around it, ``(1, 1, size, size)``."""
-        # No buffer: processes that train together could not share it if the network had no other one.
+        # Not a buffer: distributed training fails if it is the only buffer of a network.
         return F.pad(self.raw_weight.new_ones(1, 1, 1, 1), [self.raw_weight.shape[-1] // 2] * 4)
 
     @property
     def weight(self) -> Tensor:
-        """The filters, ``(out_channels, 1, size, size)``, constraint met; the last of a channel may be the picture."""
+        """The constrained filters, ``(out_channels, 1, size, size)``; ``picture`` adds one for the picture."""
         centre = self.centre
         around = self.raw_weight * (1 - centre)
         missing = 1 - around.sum(dim=(2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""What work costs: seconds, and images that went through the detector forwards and backwards."""
+"""Cost: seconds, and images that went through the detector forwards and backwards."""
 
 import time
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from torch.utils.hooks import RemovableHandle
 
 @dataclass
 class Cost:
-    """Work counted so far.
+    """Cost counted so far.
 
     Attributes:
-        seconds: Wall-clock time; set when the counting ends.
+        seconds: Wall-clock time, set at the end.
         forward: Images that went through the detector.
-        backward: Images whose gradient came back through the logits; a double backward counts twice.
+        backward: Images whose gradients passed back through the logits; a double backward counts twice.
     """
 
     seconds: float = 0.0
@@ -26,7 +26,7 @@ class Cost:
 
 
 def count_images(detector: nn.Module, cost: Cost) -> RemovableHandle:
-    """Add all images that go through a detector to a cost, until the handle is removed."""
+    """Add all images that go through a detector to ``cost``, until the returned handle is removed."""
 
     def add_backward(gradient: Tensor) -> None:
         cost.backward += len(gradient)
@@ -41,7 +41,7 @@ def count_images(detector: nn.Module, cost: Cost) -> RemovableHandle:
 
 @contextmanager
 def counted(detector: nn.Module) -> Iterator[Cost]:
-    """Count what a detector is put through inside the block."""
+    """Count the cost of what a detector does inside the block."""
     cost = Cost()
     handle = count_images(detector, cost)
     start = time.perf_counter()

@@ -9,10 +9,10 @@ from advforensics.detectors.truncation import Truncation
 
 
 class Normalization(nn.Module):
-    """Maps [0, 1] to [-2, 2], so that every attack and every ε speaks of the picture as stored.
+    """Maps [0, 1] to [-2, 2] inside the detector, so that attacks and ε refer to the picture as stored.
 
-    A fixed map, not one fitted to the data: a data set's own mean and spread would leak its brightness into the model
-    and change the meaning of λ from store to store.
+    The map is fixed. A data set's own mean and standard deviation would tell the model how bright the data set is, and
+    would change the meaning of λ from store to store.
     """
 
     scale = 4.0
@@ -23,15 +23,14 @@ class Normalization(nn.Module):
 
 
 class Detector(nn.Module):
-    """A network from a picture to the evidence for each class.
+    """A network from a picture to logits.
 
     Args:
-        channels: Channels of the picture, 1 (grey) or 3 (RGB). Any size of at least 32x32 is taken.
-        classes: Number of classes K, at least 2: with one logit, cross-entropy is always 0 and any attack finds
-            nothing, so the detector would look perfectly robust.
+        channels: Channels of the picture, 1 (grey) or 3 (RGB). Pictures of any size from 32x32 are accepted.
+        classes: Number of classes K, at least 2: with one logit, cross-entropy is always 0 and every attack fails, so
+            the detector would look perfectly robust.
         front_end: Builds the residual front end from ``channels``; it has ``out_channels``.
-        truncation_levels: Where residuals are cut off, in levels; ``None`` leaves them whole and
-            normalises them over the batch instead.
+        truncation_levels: Limit of the residuals, in levels; ``None`` uses batch normalisation instead.
         trunk: Builds the trunk from ``channels`` (those of the residual) and ``classes``.
 
     Raises:
@@ -59,19 +58,19 @@ class Detector(nn.Module):
             else Truncation(truncation_levels, self.normalization.scale)
         )
         self.trunk = trunk(channels=out_channels, classes=classes)
-        # A fifth to a third faster on a CPU. torch leaves the keyword out of its own types.
+        # A fifth to a third faster on a CPU. torch's types lack the keyword.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def residual(self, images: Tensor) -> Tensor:
-        """Return what the trunk sees of images ``(N, C, H, W)``: ``(N, R, H', W')``."""
+        """Return the residual ``(N, R, H', W')`` of images ``(N, C, H, W)``, the input of the trunk."""
         residual: Tensor = self.truncation(self.front_end(self.normalization(images)))
         return residual
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of images ``(N, C, H, W)``, float in [0, 1].
 
-        Under `torch.autocast` only what comes after a truncated residual is less precise: bfloat16 has 8 bits, so that
-        near white its steps are a level wide, and a perturbation below one level would not exist.
+        `torch.autocast` lowers the precision of the trunk only, and only behind a truncated residual. In bfloat16, with
+        8 bits, pictures near white have steps of a level, so perturbations below a level would vanish.
         """
         with torch.autocast(images.device.type, enabled=False):
             residual = self.residual(images)

@@ -1,4 +1,4 @@
-"""Filtering a picture: a convolution whose way back costs no more than its way forth."""
+"""Filtering a picture: a convolution whose backward pass costs no more than its forward pass."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from torch.nn.grad import conv2d_weight
 
 
 def filter2d(images: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """Return images filtered, without a border: ``(N, out, H - h + 1, W - w + 1)``.
+    """Return the filtered images without a border, ``(N, out, H - h + 1, W - w + 1)``.
 
-    The same as ``F.conv2d(images, weight, groups=groups)``. A residual front end has few channels and large maps, for
-    which oneDNN's gradient with respect to the images is several times slower than the convolution that it equals: of
-    the gradient with the flipped filters. Every attack and every defence that asks where to look next needs it.
+    The same as ``F.conv2d(images, weight, groups=groups)``, with a faster gradient with respect to the images, which
+    all gradient attacks and most defences need. It is computed as a convolution of the incoming gradient with the
+    flipped filters. For few channels and large maps, as in a residual front end, oneDNN takes several times as long.
 
-    `torch.autocast` changes nothing, forth or back: a picture and its gradient stay as precise as they are.
+    `torch.autocast` has no effect in either direction: pictures and their gradients keep their precision.
 
     Args:
         images: ``(N, C, H, W)``.
@@ -27,7 +27,7 @@ def filter2d(images: Tensor, weight: Tensor, groups: int) -> Tensor:
 
 
 class _Filter(torch.autograd.Function):
-    """Differentiable any number of times: the way back is a filtering itself."""
+    """Differentiable any number of times, since the backward pass is a filtering itself."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -39,14 +39,14 @@ class _Filter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
-        of_images = of_weight = None
+        image_gradient = weight_gradient = None
         if ctx.needs_input_grad[0]:
             out, per_group, height, width = weight.shape
             flipped = weight.flip(2, 3).view(ctx.groups, out // ctx.groups, per_group, height, width).transpose(1, 2)
             flipped = flipped.reshape(ctx.groups * per_group, out // ctx.groups, height, width)
-            border = F.pad(gradients[0], (width - 1, width - 1, height - 1, height - 1))
-            of_images = filter2d(border, flipped, ctx.groups)
+            padded = F.pad(gradients[0], (width - 1, width - 1, height - 1, height - 1))
+            image_gradient = filter2d(padded, flipped, ctx.groups)
         if ctx.needs_input_grad[1]:
             with torch.autocast(images.device.type, enabled=False):
-                of_weight = conv2d_weight(images, weight.shape, gradients[0], groups=ctx.groups)
-        return of_images, of_weight, None
+                weight_gradient = conv2d_weight(images, weight.shape, gradients[0], groups=ctx.groups)
+        return image_gradient, weight_gradient, None

@@ -1,4 +1,4 @@
-"""A front end of fixed filters; the filter banks are subclasses."""
+"""A front end of fixed filters; each filter bank is a subclass."""
 
 from torch import Tensor, nn
 
@@ -6,10 +6,10 @@ from advforensics.detectors.filtering import filter2d
 
 
 class FixedFilters(nn.Module):
-    """Filters every channel with every kernel of a bank; nothing is learned.
+    """Filters each channel with all kernels of a bank; nothing is learned.
 
     Args:
-        channels: Channels of the picture; each is filtered by itself.
+        channels: Channels of the picture; each is filtered separately.
         kernels: The bank, ``(filters, size, size)``.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The logits of a detector, whoever wrote it: how to get them, and what they must be."""
+"""The logits of any detector: computed in batches, and checked before a detector from outside is used."""
 
 from collections.abc import Sequence
 
@@ -6,44 +6,57 @@ import torch
 from torch import Tensor, nn
 
 
-def require_logits(given: object, classes: Sequence[str], name: str, wanted: str) -> Tensor:
-    """Return what a detector gives for two pictures, if it is a finite logit for each class.
+def probe(
+    detector: nn.Module,
+    shape: Sequence[int],
+    classes: Sequence[str],
+    name: str,
+    *,
+    gradients: bool = True,
+    failure_hint: str = "",
+    classes_hint: str = "",
+) -> tuple[Tensor, bool]:
+    """Return a detector's logits ``(2, K)`` for two random pictures, and whether it has gradients with respect to them.
 
     Args:
-        given: What it gives.
-        classes: Names of the store's K classes.
-        name: Of the detector, for the error.
-        wanted: What it was asked for, for the error.
+        detector: The network, in evaluation mode.
+        shape: Of a picture, ``(C, H, W)``.
+        classes: Names of the K classes.
+        name: Name of the detector in errors.
+        gradients: Whether to ask for gradients.
+        failure_hint: End of the error for a detector that fails.
+        classes_hint: End of the error for a wrong number of logits.
 
     Raises:
-        ValueError: If it is anything but finite floats of shape ``(2, K)``.
+        ValueError: If the detector fails, or returns anything but finite floats of shape ``(2, K)``.
     """
-    if not isinstance(given, Tensor):
-        raise ValueError(f"{name}: for {wanted} it gives {type(given).__name__}, not a tensor of logits (N, K)")
-    if given.ndim == 1 or given.shape[1:] == (1,):
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_(gradients)
+    pictures = f"pictures {tuple(images.shape)}, float32 in [0, 1]"
+    try:
+        logits = detector(images)
+    except Exception as error:  # code from outside this package may raise anything
+        raise ValueError(f"{name} fails on {pictures}: {type(error).__name__}: {error}{failure_hint}") from error
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"{name} returns {type(logits).__name__} for {pictures}, not a tensor of logits (N, K)")
+    if logits.ndim == 1 or logits.shape[1:] == (1,):
         raise ValueError(
-            f"{name}: it gives one logit per picture. Of one logit cross-entropy is always 0, so attacks"
-            " find nothing; give two, of which the first is 0: torch.cat([torch.zeros_like(z), z], dim=1)"
+            f"{name} returns one logit per picture. With one logit cross-entropy is always 0, so every attack fails."
+            " Return two, the first of them 0: torch.cat([torch.zeros_like(z), z], dim=1)"
         )
-    if given.shape != (2, len(classes)):
+    if logits.shape != (2, len(classes)):
         raise ValueError(
-            f"{name}: for {wanted} it gives {tuple(given.shape)}, but the store has {len(classes)}"
-            f" classes, {', '.join(classes)}: logits (2, {len(classes)}) are needed, in that order"
+            f"{name} returns {tuple(logits.shape)} for {pictures}, but the store has {len(classes)} classes:"
+            f" {', '.join(classes)}. It must return logits (2, {len(classes)}), in that order{classes_hint}"
         )
-    if not given.is_floating_point() or not torch.isfinite(given).all():
-        raise ValueError(f"{name}: for {wanted} it gives logits that are not finite floats ({given.dtype})")
-    return given
-
-
-def connected(logits: Tensor, images: Tensor) -> bool:
-    """Return whether a gradient gets from the logits to the images."""
-    if not logits.requires_grad:
-        return False
+    if not logits.is_floating_point() or not torch.isfinite(logits).all():
+        raise ValueError(f"{name} returns logits that are not finite floats ({logits.dtype}) for {pictures}")
+    if not (gradients and logits.requires_grad):
+        return logits, False
     (gradient,) = torch.autograd.grad(logits.sum(), images, allow_unused=True)
-    return gradient is not None
+    return logits, gradient is not None
 
 
 def predict(detector: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Return logits ``(N, K)``, worked out without gradients and a batch at a time."""
+    """Return logits ``(N, K)``, computed without gradients, one batch at a time."""
     with torch.no_grad():
         return torch.cat([detector(batch) for batch in images.split(batch_size)])

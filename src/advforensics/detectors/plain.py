@@ -1,10 +1,10 @@
-"""No residual: the trunk sees the picture."""
+"""No residual front end: the trunk sees the picture itself."""
 
 from torch import Tensor, nn
 
 
 class Plain(nn.Module):
-    """Hands the picture on as it is: what a residual front end is to be compared with.
+    """Returns the picture unchanged, for comparison with residual front ends.
 
     Args:
         channels: Channels of the picture.

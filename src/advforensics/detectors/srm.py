@@ -9,7 +9,7 @@ DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 
 
 
 class SRM(FixedFilters):
-    """The 30 linear residuals of the spatial rich model, each divided by its centre's weight.
+    """The 30 linear residuals of the spatial rich model, each divided by the weight of its centre.
 
     First differences in 8 directions, second differences in 4, third differences in 8, and the EDGE and SQUARE
     predictors on 3x3 and 5x5 windows (EDGE in 4 directions). Fridrich & Kodovsky, "Rich Models for Steganalysis of
@@ -44,7 +44,7 @@ def srm_kernels() -> Tensor:
 
 
 def _along(direction: tuple[int, int], weights: dict[int, float]) -> Tensor:
-    """Return a 5x5 kernel with ``weights`` at steps from the centre in a direction."""
+    """Return a 5x5 kernel with ``weights`` at the given steps from the centre in a direction."""
     kernel = torch.zeros(5, 5)
     for step, weight in weights.items():
         kernel[2 + step * direction[0], 2 + step * direction[1]] = weight
@@ -52,7 +52,7 @@ def _along(direction: tuple[int, int], weights: dict[int, float]) -> Tensor:
 
 
 def _edges(square: Tensor) -> list[Tensor]:
-    """Return the four one-sided forms of a SQUARE predictor: the rows below the centre are left out."""
+    """Return the four EDGE forms of a SQUARE predictor: half of it without the rows below the centre, and its turns."""
     edge = square.clone()
     edge[3:] = 0
     return [torch.rot90(edge, turns) for turns in range(4)]

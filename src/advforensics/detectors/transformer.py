@@ -1,4 +1,4 @@
-"""A compact vision transformer as trunk."""
+"""A compact vision transformer as the trunk."""
 
 import math
 
@@ -11,22 +11,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 class Transformer(nn.Module):
     """A vision transformer on the residual (Dosovitskiy et al., arXiv 2010.11929), small enough for patches.
 
-    Tokens are squares of the residual; where they lie is told by sines and cosines of both coordinates, as Vaswani et
-    al., arXiv 1706.03762, do for one, so that pictures of any size are taken. What all tokens say is averaged.
+    Tokens are squares of the residual. Their positions are encoded by sines and cosines of both coordinates, as Vaswani
+    et al., arXiv 1706.03762, do for one, so pictures of any size are accepted. The output averages over tokens.
 
-    Attention is computed step by step (PyTorch's math backend): of its fused kernels there is no second derivative,
-    which the exact gradient penalty needs.
+    Attention uses PyTorch's math backend: the exact gradient penalty needs second derivatives, which fused kernels do
+    not have.
 
     Args:
-        channels: Channels that come in.
-        classes: Logits that go out.
+        channels: Channels of the residual.
+        classes: Number of logits.
         patch: Side of a token in pixels.
         width: Length of a token's vector; a multiple of 4 and of ``heads``.
         depth: Layers.
-        heads: Of attention.
+        heads: Heads of attention.
 
     Raises:
-        ValueError: If ``width`` cannot be shared among four coordinates and the heads.
+        ValueError: If ``width`` is no multiple of 4 and of ``heads``.
     """
 
     def __init__(self, channels: int, classes: int, patch: int, width: int, depth: int, heads: int) -> None:
@@ -48,14 +48,14 @@ class Transformer(nn.Module):
         maps: Tensor = self.tokens(padded)
         tokens = maps.flatten(2).transpose(1, 2) + positions(*maps.shape[1:]).to(maps)
         with sdpa_kernel(SDPBackend.MATH):
-            said: Tensor = self.layers(tokens)
+            encoded: Tensor = self.layers(tokens)
         with torch.autocast(residual.device.type, enabled=False):
-            logits: Tensor = self.head(said.mean(dim=1).to(residual.dtype))
+            logits: Tensor = self.head(encoded.mean(dim=1).to(residual.dtype))
         return logits
 
 
 def positions(width: int, rows: int, columns: int) -> Tensor:
-    """Return what tells tokens where they lie, ``(rows * columns, width)``: sines and cosines of y, then of x."""
+    """Return the position encodings of tokens, ``(rows * columns, width)``: sines and cosines of y, then of x."""
     wavelengths = torch.exp(torch.arange(width // 4) * (-math.log(10_000) * 4 / width))
     y, x = (torch.arange(length)[:, None] * wavelengths for length in (rows, columns))
     down = torch.cat([y.sin(), y.cos()], dim=1)[:, None].expand(-1, columns, -1)

@@ -1,4 +1,4 @@
-"""Truncation: what keeps the edges of a picture from drowning its traces."""
+"""Truncation of residuals, so that strong edges do not hide weak traces."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +7,12 @@ from torch import Tensor, nn
 class Truncation(nn.Module):
     """Limits residuals smoothly to a few levels, ``tanh(r / T)``.
 
-    Traces of processing are a level or so high, edges are dozens. Rich models truncate residuals for that reason
-    (Fridrich & Kodovsky 2012); the hyperbolic tangent does it with derivatives of every order, which a gradient
-    penalty needs.
+    Traces of processing have amplitudes of about a level, edges of dozens. So rich models truncate residuals (Fridrich
+    & Kodovsky 2012). The hyperbolic tangent has the second derivative that a gradient penalty needs.
 
     Args:
         levels: ``T`` in levels (1/255) of the picture.
-        scale: How many units of the residual one unit of the picture is.
+        scale: Units of the residual per unit of the picture.
 
     Raises:
         ValueError: If ``levels`` is not positive.

@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 class Pooling(nn.Module):
-    """The mean of each map over the picture, and its standard deviation.
+    """The mean of each feature map over the picture, and its standard deviation.
 
-    Of a trace that lies unevenly the deviation tells more than the mean, and a shift that a perturbation brings about
-    everywhere leaves it as it is. It is worth points of robust accuracy; see experiments/architecture.
+    The standard deviation shows traces that are unevenly distributed, and a perturbation that shifts the whole map does
+    not change it. It improves robust accuracy by points; see experiments/architecture.
 
     Args:
-        spread: Whether the standard deviation is among what is pooled.
+        spread: Whether to pool the standard deviation too.
     """
 
-    floor = 1e-3  # added to the variance: a flat map has a derivative too
+    floor = 1e-3  # added to the variance, so that the root of a flat map's variance has a derivative
 
     def __init__(self, spread: bool) -> None:
         super().__init__()
@@ -34,18 +34,17 @@ class Pooling(nn.Module):
 class Trunk(nn.Module):
     """Convolutions, each with batch normalisation and an activation, then global pooling.
 
-    Traces of processing are local and the same everywhere in a picture, so the trunk keeps a small field of view,
-    and its verdict rests on averages over the picture, whatever the size of that.
+    Traces of processing are local and the same everywhere in a picture. So the trunk has a small receptive field and
+    averages over pictures of any size.
 
     Args:
-        channels: Channels that come in.
-        classes: Logits that go out.
+        channels: Channels of the residual.
+        classes: Number of logits.
         widths: Channels of each stage.
-        strides: By how much each stage lowers the resolution.
+        strides: Stride of each stage.
         spread: Pool the standard deviation of each map beside its mean; see :class:`Pooling`.
-        activation: Builds the activation. Smooth ones (SiLU) train under an input-gradient penalty, whose own gradient
-            is a second derivative that a ReLU sets to zero almost everywhere (Rodríguez-Muñoz et al., arXiv
-            2409.20139).
+        activation: Builds the activation. A gradient penalty needs a smooth one (SiLU): training differentiates twice,
+            and the second derivative of a ReLU is zero almost everywhere (Rodríguez-Muñoz et al., arXiv 2409.20139).
 
     Raises:
         ValueError: If there are not as many strides as widths.
@@ -77,7 +76,7 @@ class Trunk(nn.Module):
         self.head = nn.Linear(channels * (1 + spread), classes)
 
     def forward(self, residual: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of residuals ``(N, R, H, W)``, as precise as these even if convolutions are not."""
+        """Return logits ``(N, K)`` of residuals ``(N, R, H, W)``, in the residual's precision even under autocast."""
         maps: Tensor = self.layers(residual)
         with torch.autocast(residual.device.type, enabled=False):
             logits: Tensor = self.head(self.pooling(maps.to(residual.dtype)))

@@ -22,19 +22,20 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool)
 
     Args:
         settings: Detector, images and radii.
-        ensemble: What ``conf/ensemble/`` describes: ``attacks`` in the order of the cascade, each for one norm or still
-            to be told one, ``norms`` and ``domains``.
-        gradients: Whether the detector has any. Without, only black boxes are left.
+        ensemble: What ``conf/ensemble/`` describes: ``norms``, ``domains``, and ``attacks`` in the order of the
+            cascade. An attack with ``_partial_: true`` runs in every norm, any other in its own.
+        gradients: Whether the detector gives gradients. Without them only black-box attacks run.
 
     Raises:
-        ValueError: If attacks, norms or domains are missing, or none is left.
+        ValueError: If attacks, norms or domains are missing, or no attack is left for a norm.
     """
     if not (ensemble.get("attacks") and ensemble.get("norms") and ensemble.get("domains")):
         raise ValueError("ensemble: a sweep needs attacks, norms and domains; ensemble=standard has all of them")
     for norm in ensemble.norms:
         attacks = _attacks(ensemble, norm, gradients)
-        for target_class in sorted({getattr(attack, "target_class", None) for attack in attacks}, key=str):
-            cascade = [attack for attack in attacks if getattr(attack, "target_class", None) == target_class]
+        aims = [getattr(attack, "target_class", None) for attack in attacks]
+        for target_class in sorted(set(aims), key=str):
+            cascade = [attack for attack, aim in zip(attacks, aims, strict=True) if aim == target_class]
             eight_bit = None
             domains = [_domain(config, target_class) for config in ensemble.domains.values()]
             for domain in sorted(domains, key=lambda domain: domain.name == "float"):
@@ -44,21 +45,21 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool)
 
 
 def _attacks(ensemble: DictConfig, norm: Norm, gradients: bool) -> list[AnyAttack]:
-    made = [instantiate(attack) for attack in ensemble.attacks.values()]
-    told = [attack(norm=norm) if isinstance(attack, partial) else attack for attack in made]
-    attacks: list[AnyAttack] = [attack for attack in told if attack.norm == norm]
+    configured = [instantiate(attack) for attack in ensemble.attacks.values()]
+    built = [attack(norm=norm) if isinstance(attack, partial) else attack for attack in configured]
+    attacks: list[AnyAttack] = [attack for attack in built if attack.norm == norm]
     if not gradients:
         left_out = [attack.name for attack in attacks if attack.knowledge != "black box"]
         attacks = [attack for attack in attacks if attack.knowledge == "black box"]
         log.warning("the detector gives no gradients: in %s, %s are left out", norm, ", ".join(left_out) or "none")
     if not attacks:
-        raise ValueError(f"ensemble.attacks: none is left for {norm}; a detector without gradients needs a black box")
+        raise ValueError(f"ensemble.attacks: none is left for {norm}; without gradients, give a black-box attack")
     return attacks
 
 
 def _domain(config: DictConfig, target_class: int | None) -> Domain:
-    changed: dict[str, object] = {}
+    options: dict[str, object] = {}
     if target_class is not None and "folder" in config:
-        changed["folder"] = f"{config.folder}/class-{target_class}"  # files towards another class bear the same names
-    domain: Domain = instantiate(config, **changed)
+        options["folder"] = f"{config.folder}/class-{target_class}"  # file names are the same for every target class
+    domain: Domain = instantiate(config, **options)
     return domain

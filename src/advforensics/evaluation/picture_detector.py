@@ -1,18 +1,18 @@
-"""A verdict on a whole picture by the patches that were cut from it."""
+"""A detector of whole pictures: the mean over the patches that were cut from them."""
 
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.evaluation.images import apart
+from advforensics.evaluation.images import separate
 
 
 class PictureDetector(nn.Module):
-    """The mean of what a detector says of patches that lie side by side, in logits.
+    """The mean of a detector's logits over patches that lie side by side.
 
-    Whoever attacks it attacks the verdict: all patches at once. Under L∞ every pixel value is within the same ball;
-    under L2 the ball is over all patches of the picture together, so that one may change more than another.
+    An attack changes all patches at once. Under L∞ each pixel value may change by the radius. Under L2 the ball is over
+    all patches together, so one may change more than another.
 
     Args:
         detector: From patches ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
@@ -26,13 +26,13 @@ class PictureDetector(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of ``(N, C, H, patches * W)``."""
-        logits: Tensor = self.detector(apart(images, self.patches))
-        verdict: Tensor = logits.unflatten(0, (-1, self.patches)).mean(dim=1)
-        return verdict
+        logits: Tensor = self.detector(separate(images, self.patches))
+        mean: Tensor = logits.unflatten(0, (-1, self.patches)).mean(dim=1)
+        return mean
 
 
 def of_pictures(trained: TrainedDetector, patches: int) -> TrainedDetector:
-    """Return a detector as a judge of whole pictures: another one in tables and in MLflow."""
+    """Return a detector of whole pictures; in tables and in MLflow it is another one."""
     return replace(
         trained,
         detector=PictureDetector(trained.detector, patches),

@@ -1,4 +1,4 @@
-"""What a detector says of changed pictures, and by how much they are changed: columns that tables of pictures share."""
+"""What a detector predicts for changed pictures, and by how much they are changed: columns shared by several tables."""
 
 import pandas as pd
 from torch import Tensor
@@ -9,12 +9,12 @@ from advforensics.evaluation.images import EvaluationSet
 
 
 def sample_predictions(targets: EvaluationSet, pictures: Tensor, logits: Tensor) -> pd.DataFrame:
-    """Return one row per image; :mod:`advforensics.statistics.sample_table` tells what the columns mean.
+    """Return one row per image; :mod:`advforensics.statistics.sample_table` says what the columns mean.
 
     Args:
         targets: The images, N of them.
-        pictures: What became of them, ``(N, C, H, W)`` in [0, 1].
-        logits: Of the pictures, ``(N, K)``.
+        pictures: The changed pictures, ``(N, C, H, W)`` in [0, 1].
+        logits: Their logits, ``(N, K)``.
 
     Returns:
         Columns ``sample_id, group, label, predicted, correct, margin, score, linf_levels, rms_levels, l2``.

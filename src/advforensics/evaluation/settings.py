@@ -18,8 +18,8 @@ class SweepSettings:
         images: What to attack.
         eps_levels: Radii in levels, kept in ascending order. 0, the clean pictures, is always among them.
         batch_size: Images attacked at once, and the most that a kill loses.
-        seed: Of all that is drawn at random. Each batch of each attack, norm, target class, domain and radius has a
-            seed of its own, so that no result depends on what ran before.
+        seed: Seed of all random draws. Each batch of each attack, norm, target class, domain and radius has a seed of
+            its own, so that no result depends on what ran before.
         journal: Keeps the outcome of every batch.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Pictures made on one detector and tried on others.
+"""Adversarial examples made on one detector and tried on others.
 
-Whether attacks transfer decides how much it helps a defender to keep a detector secret. Barni, Kallas, Nowroozi &
-Tondi 2019 (arXiv 1811.01629) report that attacks on image-forensic detectors seldom do. A forensic trace is fragile,
-though, and any change of a picture may wipe it out. So beside the surrogates stands a control that attacks nothing,
-random signs of the same size. What the control does not explain is transfer.
+If attacks do not transfer, it helps a defender to keep the detector secret. Barni, Kallas, Nowroozi & Tondi 2019
+(arXiv 1811.01629) report that attacks on image-forensic detectors seldom transfer. A forensic trace is fragile, though:
+any change of a picture may destroy it. So beside the surrogates there is a control, random signs of the same size. What
+fools more detectors than the control has transferred.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,8 @@ from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.sample_predictions import sample_predictions
 from advforensics.persistence.journal import seed_of
 
-DOMAINS = ("float", "8bit")
 
-
-def transferred(
+def attack_surrogate(
     surrogate: str,
     attack: TorchAttack | RandomSigns,
     detectors: Mapping[str, TrainedDetector],
@@ -35,22 +33,22 @@ def transferred(
     batch_size: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Attack one surrogate, and judge the pictures by every detector.
+    """Attack one surrogate, and show the pictures to every detector.
 
     Args:
         surrogate: Name of the detector that is attacked; a name not among ``detectors`` is the control's.
         attack: The attack.
         detectors: All detectors by name.
         images: What is attacked.
-        clean: What each detector says of the clean images, by name; from :func:`judged`.
+        clean: For each detector by name, what :func:`predictions` returns for the clean images.
         eps_levels: Radii in levels; 0, the clean pictures, is always among the rows.
         batch_size: Images attacked at once.
-        seed: Of the attack; each batch and radius has a seed of its own.
+        seed: Seed of the attack; each batch and radius has a seed of its own.
 
     Returns:
         One row per target, radius, domain and image.
     """
-    # The control asks no detector anything.
+    # The control needs no detector.
     source = detectors[surrogate].detector if surrogate in detectors else nn.Identity()
     parts = []
     for levels in sorted({0.0, *map(float, eps_levels)}):
@@ -60,17 +58,17 @@ def transferred(
         for number, (batch, labels) in enumerate(pairs):
             torch.manual_seed(seed_of(seed, f"{surrogate}-{attack.norm}-{levels!r}-{attack.name}-{number}"))
             batches.append(attack(source, batch, labels, eps) if eps else batch)
-        made = torch.cat(batches)
-        pictures = {"float": made, "8bit": to_8bit(attack.norm, eps, images.images, made)}
-        for domain, (target, trained) in product(DOMAINS, detectors.items()):
-            untouched = torch.equal(pictures[domain], images.images)
-            rows = clean[target] if untouched else judged(trained.detector, pictures[domain], images, batch_size)
+        adversarial = torch.cat(batches)
+        pictures = {"float": adversarial, "8bit": to_8bit(attack.norm, eps, images.images, adversarial)}
+        for (domain, delivered), (target, trained) in product(pictures.items(), detectors.items()):
+            unchanged = torch.equal(delivered, images.images)
+            rows = clean[target] if unchanged else predictions(trained.detector, delivered, images, batch_size)
             parts.append(rows.assign(target=target, eps_levels=levels, domain=domain))
     rows = pd.concat(parts, ignore_index=True)
     return rows.assign(surrogate=surrogate, attack=attack.name, norm=attack.norm, knowledge="transfer")
 
 
-def judged(detector: nn.Module, pictures: Tensor, images: EvaluationSet, batch_size: int) -> pd.DataFrame:
-    """Return one row per image: what a detector says of the picture that was made of it."""
+def predictions(detector: nn.Module, pictures: Tensor, images: EvaluationSet, batch_size: int) -> pd.DataFrame:
+    """Return one row per image: what a detector predicts for the picture made from it."""
     logits = predict(detector, pictures, batch_size)
     return sample_predictions(images, pictures, logits).drop(columns="rms_levels")

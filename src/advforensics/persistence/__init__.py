@@ -1,1 +1,1 @@
-"""What is on disk survives a kill: atomic writes, unfinished work, and which code and data it belongs to."""
+"""Files that survive a kill: atomic writes, unfinished work, the journal, provenance."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file is complete or absent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ SUFFIX = ".unfinished"
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield where to write a file; it takes its place at ``path`` when the block ends without an error.
+    """Yield a temporary path to write to; it becomes ``path`` when the block ends without an error.
 
-    A process that is killed inside the block leaves an older file at ``path`` as it was.
+    If the process is killed inside the block, an older file at ``path`` stays as it was.
     """
     unfinished = path.with_name(path.name + SUFFIX)
     yield unfinished

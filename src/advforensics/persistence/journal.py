@@ -1,4 +1,4 @@
-"""What a run has done so far, on disk: a run that is killed at any moment goes on with the batch it was at."""
+"""The journal: outcomes of finished batches on disk, so that a killed run goes on with the batch it was at."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -13,21 +13,21 @@ Outcome = Mapping[str, Any]  # tensors, numbers and text
 
 
 class Journal:
-    """Keeps the outcome of every batch, so that it is worked out once.
+    """Keeps the outcome of every batch, so that each is computed once.
 
     Args:
-        folder: Where; ``None`` to keep nothing.
+        folder: Where the outcomes are; ``None`` to keep nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def get(self, name: str, work: Callable[[], Outcome]) -> Outcome:
-        """Return the outcome kept under a name, or work it out and keep it.
+        """Return the outcome kept under a name; compute and keep it if there is none.
 
         Args:
-            name: Of the batch, fit for a path; it must say all that tells this batch from others.
-            work: Works it out; from the same state it must give the same outcome.
+            name: Name of the batch, a relative path; no other batch of the run may have it.
+            work: Computes the outcome; it must be deterministic.
         """
         if self.folder is None:
             return work()
@@ -42,10 +42,10 @@ class Journal:
 
 
 def seed_of(seed: int, name: str) -> int:
-    """Return the seed of a batch: as it follows from the run's seed and all that names the batch, no two share one.
+    """Return a seed for a batch, different for every run seed and batch name.
 
     Args:
-        seed: Of the run.
-        name: Of the batch; as for `Journal.get`, it must say all that tells this batch from others.
+        seed: Seed of the run.
+        name: Name of the batch, as for `Journal.get`.
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8])

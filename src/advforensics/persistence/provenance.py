@@ -1,4 +1,4 @@
-"""Which code and which files a result comes from."""
+"""Provenance: which code and which files a result comes from."""
 
 import hashlib
 import shutil
@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def commit() -> str:
-    """Return the git commit of this package's code, with ``-dirty`` if edited since; its version if it is installed."""
+    """Return the git commit of this package, with ``-dirty`` if edited since; its version if it is not in git."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ("git", "--no-optional-locks", *arguments)
         return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
 
-    # Git may be missing where there are wheels only, and an installed copy may lie in somebody else's repository.
+    # Git may be missing, and an installed copy may lie in the repository of another project.
     if shutil.which("git") is None or git("ls-files", "--error-unmatch", ".").returncode:
         return f"v{version('advforensics')}"
     return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if git("status", "--porcelain", ".").stdout else "")

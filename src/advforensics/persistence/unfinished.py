@@ -1,4 +1,4 @@
-"""Unfinished work on disk: a run that was killed goes on with it, but only where it would do the same work again."""
+"""Unfinished work on disk: a killed run goes on with it, if it would do the same work again."""
 
 import json
 import logging
@@ -14,44 +14,44 @@ from advforensics.persistence.provenance import code_digest
 
 log = logging.getLogger(__name__)
 IDENTITY = "identity.json"
-NAMED = 5  # differences that a message names
+LISTED_CHANGES = 5  # in the message
 
 
 def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
-    """Return a folder for what a run has done so far, made if need be, and emptied if it holds the work of another run.
+    """Return a folder for the unfinished work of a run, created if need be.
 
-    Whatever determines the results of a run belongs to its identity. The code of this package always does. A message
-    says when work is thrown away, and what has changed since.
+    Work of a run with another identity or another version of this package's code is deleted; the log says what changed.
 
     Args:
         folder: Where.
-        **identity: What determines the results, by name: hashes, other text, and composed configs, whose values are
+        **identity: All that determines the results, by name: hashes, other text, and composed configs, whose values are
             compared one by one.
     """
-    told = {"code": code_digest()}
+    current = {"code": code_digest()}
     for name, value in identity.items():
-        named = leaves(OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig) else value, name)
-        told |= {leaf: str(content) for leaf, content in named}
+        content = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig) else value
+        current |= {key: str(item) for key, item in flatten(content, name)}
     path = folder / IDENTITY
-    found = json.loads(path.read_text()) if path.is_file() else None
-    if found == told:
+    previous = json.loads(path.read_text()) if path.is_file() else None
+    if previous == current:
         return folder
-    if found is not None:
-        changed = sorted(name for name in found.keys() | told.keys() if found.get(name) != told.get(name))
-        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-        log.warning("%s: unfinished work is thrown away, for %s%s changed", folder, ", ".join(changed[:NAMED]), more)
-        path.unlink()  # first of all: a kill in the middle must not leave half of the work under its name
+    if previous is not None:
+        changed = sorted(key for key in previous.keys() | current.keys() if previous.get(key) != current.get(key))
+        listed = ", ".join(changed[:LISTED_CHANGES])
+        more = f" and {len(changed) - LISTED_CHANGES} more" if len(changed) > LISTED_CHANGES else ""
+        log.warning("%s: unfinished work is deleted, because these changed: %s%s", folder, listed, more)
+        path.unlink()  # before the rest: a kill in between must not leave part of the work with its identity
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with atomic(path) as written:
-        written.write_text(json.dumps(told, indent=1))
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(current, indent=1))
     return folder
 
 
-def leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested dictionaries under dotted names; a list is a leaf."""
+def flatten(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted name and value of all entries of nested dictionaries; a list is a value."""
     if not isinstance(node, dict):
         yield name, node
     else:
         for key, value in node.items():
-            yield from leaves(value, f"{name}.{key}" if name else str(key))
+            yield from flatten(value, f"{name}.{key}" if name else str(key))

@@ -1,1 +1,1 @@
-"""Findings, figures and the report's page. Nothing here imports torch."""
+"""Findings, figures and the page of a report. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences made from them."""
+"""Findings: sentences that state the results of a report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -8,76 +8,62 @@ import numpy as np
 import pandas as pd
 
 from advforensics.reporting import style
-from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, ends
+from advforensics.reporting.selection import single_row
+from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, format_interval
 from advforensics.statistics.outcomes import WORST
 
-LEVEL = 0.05  # of significance
+SIGNIFICANCE_LEVEL = 0.05
+
+Curve = tuple[str, str]  # norm and domain, which identify a curve of robust accuracy
 
 
-Curve = tuple[str, str]  # norm, domain
-
-
-def reported(table: pd.DataFrame) -> Curve:
-    """Return the norm and domain that a report speaks of: L∞ in float, or the first in the order of :mod:`.style`.
+def reported_curve(table: pd.DataFrame) -> Curve:
+    """Return the norm and domain of the report: L∞ in float, or the first in the order of :mod:`.style`.
 
     Args:
         table: From :func:`~advforensics.statistics.curves.curves`.
 
     Raises:
-        ValueError: If there is none in which every defense was swept.
+        ValueError: No norm and domain was swept for every defense.
     """
     swept = table[table["attack"] == WORST].groupby(["norm", "domain"], observed=True)["defense"].nunique()
-    everywhere = swept.index[swept == table["defense"].nunique()]
+    swept_for_all = swept.index[swept == table["defense"].nunique()]
     for curve in product(style.NORMS, style.DOMAINS):
-        if curve in everywhere:
+        if curve in swept_for_all:
             return curve
     raise ValueError(
-        f"no norm and domain in which all of {list(table['defense'].unique())} were swept: sweep all in one, or report"
-        " them apart"
+        f"runs: no norm and domain was swept for all of {list(table['defense'].unique())}; sweep all in one, or write"
+        " a report for each"
     )
 
 
-def curve_name(curve: Curve) -> str:
+def format_curve(curve: Curve) -> str:
     """Write a norm and domain: L∞, float pictures."""
     norm, domain = curve
     return f"{style.NORMS[norm]}, {style.DOMAINS[domain]}"
 
 
-def point(table: pd.DataFrame, **wanted: Any) -> Any:
-    """Return the row of a tidy table that the columns' wanted values single out.
-
-    Raises:
-        ValueError: If there is not exactly one.
-    """
-    rows = table
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
-    if len(rows) != 1:
-        raise ValueError(f"the sweeps hold {len(rows)} points at {wanted}; report one of the radii that were swept")
-    return next(rows.itertuples(index=False))
-
-
-def percent(row: Any) -> str:
-    """Write a share and its interval: 41.0% [36.0, 46.0]; a share of nothing is unknown."""
+def format_share(row: Any) -> str:
+    """Write a share and its interval: 41.0% [36.0, 46.0]; a share of no images is unknown."""
     if np.isnan(row.estimate):
         return "unknown"
-    return f"{100 * row.estimate:.1f}% {ends(100 * row.low, 100 * row.high, '.1f')}"
+    return f"{100 * row.estimate:.1f}% {format_interval(100 * row.low, 100 * row.high, '.1f')}"
 
 
-def points(row: Any) -> str:
+def format_difference(row: Any) -> str:
     """Write a difference and its interval: 41.0 points [36.0, 46.0]."""
-    return f"{100 * row.estimate:.1f} points {ends(100 * row.low, 100 * row.high, '.1f')}"
+    return f"{100 * row.estimate:.1f} points {format_interval(100 * row.low, 100 * row.high, '.1f')}"
 
 
-def significance(p: float) -> str:
+def format_p_value(p: float) -> str:
     """Write a p-value: p < 0.001, p = 0.02; NaN is unknown."""
     if np.isnan(p):
         return "p unknown"
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def warnings(fired: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield a warning for each defense whose sweep speaks against itself.
+def alarm_warnings(fired: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a warning for each defense with alarms.
 
     Args:
         fired: Names of the alarms that fired, by defense.
@@ -85,85 +71,70 @@ def warnings(fired: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for defense, names in fired.items():
         if names:
             alarms = ", ".join(style.words(name) for name in names)
-            yield f"WARNING: do not trust the curve of {defense} before its alarms are cleared: {alarms}."
+            yield f"WARNING: do not trust the results of {defense} until these alarms are resolved: {alarms}."
 
 
-def doubts(audit: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a warning for everything that speaks against the data.
-
-    Args:
-        audit: The content of ``audit.json``.
-    """
-    for warning in audit["warnings"]:
-        yield f"WARNING: the data: {warning}."
-
-
-def descriptions(
+def robustness_sentences(
     table: pd.DataFrame, curve: Curve, eps_levels: float, null: str | None, fired: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
-    """Yield what an attack leaves of each defense.
+    """Yield clean and robust accuracy of each defense as a sentence.
 
     Args:
         table: From :func:`~advforensics.statistics.curves.curves`.
-        curve: In which norm and domain.
+        curve: Norm and domain.
         eps_levels: Radius in levels.
-        null: The class that means that nothing is wrong with a picture, ``None`` where there is none.
+        null: The class of unaltered pictures, ``None`` if there is none.
         fired: Names of the alarms that fired, by defense.
 
     Raises:
-        ValueError: If that radius was not swept in that norm and domain.
+        ValueError: That radius was not swept in that norm and domain.
     """
     norm, domain = curve
     changed = {
-        "linf": f"no pixel is changed by more than {radius(eps_levels)}",
-        "l2": f"pixels are changed by no more than {radius(eps_levels)} (root mean square)",
+        "linf": f"no pixel value changes by more than {style.format_radius(eps_levels)}",
+        "l2": f"the root-mean-square change is at most {style.format_radius(eps_levels)}",
     }[norm]
-    pictures = "" if domain == "float" else f", {style.DOMAINS[domain]}"
+    pictures = "" if domain == "float" else f" ({style.DOMAINS[domain]})"
     for defense in table["defense"].unique():
-        at = {"defense": defense, "norm": norm, "domain": domain, "attack": WORST}
-        clean, robust = (point(table, metric="accuracy", eps_levels=eps, **at) for eps in (0.0, eps_levels))
-        text = f"{defense}: {percent(clean)} right on clean pictures, {percent(robust)} when {changed}{pictures}"
+        key = {"defense": defense, "norm": norm, "domain": domain, "attack": WORST}
+        clean, robust = (single_row(table, metric="accuracy", eps_levels=eps, **key) for eps in (0.0, eps_levels))
+        text = f"{defense}: {format_share(clean)} right on clean pictures"
+        text += f", {format_share(robust)} under attack when {changed}{pictures}"
         if null is not None:
-            passes = point(table, metric="passes_as_pristine", eps_levels=eps_levels, **at)
-            if not np.isnan(passes.estimate):
-                text += f"; {percent(passes)} of the pictures that are not {null} can then be made to pass as {null}"
+            share = single_row(table, metric="passes_as_pristine", eps_levels=eps_levels, **key)
+            if not np.isnan(share.estimate):
+                text += f"; {format_share(share)} of the pictures that are not {null} can then pass as {null}"
         if "collapsed" in fired[defense]:
-            share = point(table, metric="clean_prediction_share", **at).estimate
-            text += f"; COLLAPSED: the most frequent answer goes to {100 * share:.0f}% of clean pictures"
+            share = single_row(table, metric="clean_prediction_share", **key)
+            text += f"; COLLAPSED: {100 * share.estimate:.0f}% of clean pictures get the same answer"
         yield text + "."
 
 
-def told_apart(row: Any) -> bool:
-    """Tell whether the first of two defenses is the better beyond chance; the row as for :func:`statement`."""
-    return bool(row.p_holm < LEVEL and row.low > 0)
+def is_significant(row: Any) -> bool:
+    """Return whether the first of two defenses is significantly better; the row as for `comparison_sentence`."""
+    return bool(row.p_holm < SIGNIFICANCE_LEVEL and row.low > 0)
 
 
-def statement(row: Any) -> str:
-    """Say which of two defenses is the better, or that they cannot be told apart.
+def comparison_sentence(row: Any) -> str:
+    """State which of two defenses is better, or that their difference is not significant.
 
     Args:
         row: Of :func:`~advforensics.statistics.comparisons.comparisons`.
     """
-    kind = "" if (row.norm, row.domain) == ("linf", "float") else f" ({curve_name((row.norm, row.domain))})"
-    where = ("on clean pictures" if row.eps_levels == 0 else f"at {radius(row.eps_levels)}") + kind
-    images, photographs = style.many(row.images, "patch"), style.many(row.photographs, "photograph")
+    where = "on clean pictures" if row.eps_levels == 0 else f"at {style.format_radius(row.eps_levels)}"
+    if (row.norm, row.domain) != ("linf", "float"):
+        where += f" ({format_curve((row.norm, row.domain))})"
+    patches, photographs = style.count(row.images, "patch"), style.count(row.photographs, "photograph")
     if np.isnan(row.p):
-        return f"{row.first} and {row.second} cannot be compared {where}: {images} of {photographs} only."
-    facts = [
-        f"{significance(row.p_holm)}, Holm over {style.many(row.comparisons, 'comparison')}",
-        f"{photographs}, {images}, {style.many(row.seeds, 'seed')}",
-    ]
-    if told_apart(row):
-        text = f"{row.first} beats {row.second} by {points(row)} {where} ({', '.join(facts)})"
+        return f"{row.first} and {row.second} cannot be compared {where}: only {patches} of {photographs}."
+    facts = f"{format_p_value(row.p_holm)}, Holm over {style.count(row.comparisons, 'comparison')}"
+    facts += f", {photographs}, {patches}, {style.count(row.seeds, 'seed')}"
+    if is_significant(row):
+        text = f"{row.first} beats {row.second} by {format_difference(row)} {where} ({facts})"
     else:
-        text = f"{row.first} and {row.second} cannot be told apart {where}: {points(row)} ({', '.join(facts)})"
+        text = f"{row.first} and {row.second} do not differ significantly {where}: {format_difference(row)} ({facts})"
     if row.photographs < FEW_PHOTOGRAPHS:
-        text += f"; {photographs} are too few to conclude from"
-    if told_apart(row) and row.seeds == 1:
-        text += "; of these trainings: others may differ"
+        text += f"; {photographs} are too few for a conclusion"
+    if is_significant(row) and row.seeds == 1:
+        text += "; this holds for these trainings, others may differ"
     return text + "."
-
-
-def radius(eps_levels: float) -> str:
-    """Write a radius: 1/2 level, 2 levels."""
-    return f"{style.fraction(eps_levels)} level{'s' if eps_levels > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The report's page: one HTML file that needs nothing beside it."""
+"""The page of a report: one self-contained HTML file."""
 
 import base64
 import platform
@@ -14,23 +14,26 @@ from advforensics.reporting.sweep_results import SweepResults
 
 PACKAGES = ("advforensics", "torch", "pytorch-lightning", "torchattacks", "torchmetrics", "albumentations", "mlflow")
 CAPTIONS = {
-    "robustness-linf-float": "Robust accuracy, worst case over all attacks, when every pixel may change by up to ε.",
-    "robustness-linf-8bit": "The same for pictures of whole grey levels: what an attacker can save as a file.",
-    "robustness-linf-png": "Written as PNG and read back.",
-    "robustness-linf-jpeg": "Saved as JPEG of a quality the attacker did not know, and read back.",
-    "robustness-l2-float": "When ε bounds the root-mean-square change of a picture (L2) instead of the largest one.",
-    "robustness-l2-8bit": "L2, in whole grey levels: few pixels moved by a level or more.",
-    "robustness": "Robust accuracy in another norm or kind of file.",
-    "tradeoff": "What each defence pays in clean accuracy for what it holds under attack.",
-    "bracket": "Between what is proven (below) and what no attack has broken (above) lies the truth.",
-    "postprocessing": "A forger without gradients or queries, who uses what every editor has.",
-    "radii": "The radius that half of the pictures of a class do not withstand.",
-    "cascade": "What fell to which attack.",
-    "confusion": "Clean confusions.",
-    "costs": "What the sweep cost.",
-    "training": "The course of training.",
-    "classes": "What the classes look like.",
-    "spectra": "Mean power spectra of the classes, and what tells them from one another.",
+    "robustness-linf-float": "Share of images that are right under every attack, if pixel values may change by up to"
+    " ε. A higher curve is more robust.",
+    "robustness-linf-8bit": "The same for 8-bit pictures, as files hold them. Below 1 level no pixel can change.",
+    "robustness-linf-png": "The same for PNG files, written and read back.",
+    "robustness-linf-jpeg": "The same for JPEG files, in a quality that the attacker does not know.",
+    "robustness-l2-float": "The same, if ε bounds the root-mean-square change of a picture (L2), not the largest.",
+    "robustness-l2-8bit": "L2 for 8-bit pictures: few pixels change, each by a level or more.",
+    "robustness": "The same in another norm or domain.",
+    "tradeoff": "Each point is a defence. Further right is more accurate on clean pictures, further up more robust. No"
+    " defence is better in both than one on the line (the Pareto front).",
+    "bracket": "Attacks give the upper curve, certificates the lower one. If both are of the same detector, its true"
+    " robust accuracy lies between them.",
+    "postprocessing": "Accuracy after post-processing as any picture editor does it, without an attack.",
+    "radii": "Half of the images of a class fall at this radius or below. Further right is more robust.",
+    "cascade": "Share of the images that fell to each attack, by radius; the lowest area is the images that stand.",
+    "confusion": "Answers on clean pictures: each row is a true class and adds up to 100%.",
+    "costs": "What each attack cost, as images that went through the detector.",
+    "training": "Training log. If a dashed curve rises while the solid one of its colour falls, training overfits.",
+    "classes": "Example patches, one row per class.",
+    "spectra": "Mean power spectrum of each class (top) and its difference from the mean over classes (bottom).",
 }
 
 
@@ -45,18 +48,18 @@ def render(
     classes: Sequence[str],
     curve: str,
 ) -> str:
-    """Return the page as HTML, figures and all.
+    """Return the page as HTML, with all figures inside.
 
     Args:
         finding: Sentences.
-        tables: Of text, by name: ``accuracies``, ``trust``, ``medians``, ``leaks``, ``pairs`` if there are several
-            defenses, ``pictures`` if whole pictures were judged.
+        tables: Of text, by name: ``accuracies``, ``robustness``, ``medians``; if available ``leaks``, ``pairs``,
+            ``pictures``.
         figures: SVG files by figure name, in the order of the page.
-        detectors: What trainings and sweeps have left.
-        samples: The sample tables, for their run facts.
-        runs: The folder they came from.
+        detectors: The results of all detectors.
+        samples: The sample tables; their run facts are shown.
+        runs: The folder of the detectors.
         classes: Class names by label.
-        curve: In words, the norm and domain that the page speaks of where it does not say another.
+        curve: Norm and domain of the report, in words.
     """
     environment = Environment(
         loader=PackageLoader("advforensics.reporting", "templates"),
@@ -73,11 +76,16 @@ def render(
             for name, table in tables.items()
         },
         figures=[
-            {"name": name, "svg": Markup(_inline(path)), "caption": _caption(name)} for name, path in figures.items()
+            {
+                "name": name,
+                "svg": Markup(_inline_svg(path)),
+                "caption": CAPTIONS.get(name) or CAPTIONS[name.split("-")[0]],
+            }
+            for name, path in figures.items()
         ],
-        verdicts=[(detector.defense, detector.seed, detector.verdict()) for detector in detectors],
+        alarms=[(detector.defense, detector.seed, detector.alarms()) for detector in detectors],
         galleries={
-            name: base64.b64encode(galleries[name].read_bytes()).decode() for name in tables["accuracies"]["defense"]
+            name: base64.b64encode(galleries[name].read_bytes()).decode() for name in tables["accuracies"]["defence"]
         },
         task=facts["task"].iloc[0],
         detector=facts["detector"].iloc[0],
@@ -93,19 +101,11 @@ def render(
     )
 
 
-def _caption(name: str) -> str:
-    """Return the caption of a figure: its own, or that of its kind."""
-    return CAPTIONS.get(name) or CAPTIONS.get(name.partition("-")[0], "")
-
-
-def _inline(path: Path) -> str:
-    """Return an SVG file as an element for HTML, without the XML prologue."""
+def _inline_svg(path: Path) -> str:
+    """Return an SVG file as an HTML element, without the XML prologue."""
     text = path.read_text(encoding="utf-8")
-    # Two figures on a page must not share ids of clip paths and glyphs.
+    # Ids of clip paths and glyphs must be unique on the page.
     prefix = path.stem.replace(".", "-")
-    text = (
-        text.replace('id="', f'id="{prefix}-')
-        .replace('href="#', f'href="#{prefix}-')
-        .replace("url(#", f"url(#{prefix}-")
-    )
+    for reference in ('id="', 'href="#', "url(#"):
+        text = text.replace(reference, f"{reference}{prefix}-")
     return text[text.index("<svg") :]

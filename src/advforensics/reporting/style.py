@@ -1,7 +1,7 @@
-"""How figures look: fonts, colours, the epsilon axis, captions.
+"""The look of figures: fonts, colours, axes, footnotes.
 
-Colours are those of Okabe & Ito (2008, Color Universal Design), which people with any common colour vision tell
-apart; every line has a marker of its own too, so that grey prints stay readable.
+The colours are those of Okabe & Ito (2008, Color Universal Design), which are distinct under all common forms of colour
+blindness. Every defense also has a marker of its own, for prints in grey.
 """
 
 from collections.abc import Collection, Iterable
@@ -42,17 +42,17 @@ PAPER: dict[Any, Any] = {  # matplotlib types the keys as literals
     "figure.constrained_layout.use": True,
 }
 GREY = "#666666"
-DASHED = (0, (5, 2))  # of a curve against which an alarm has fired
+DASHED = (0, (5, 2))  # of a curve whose sweep fired an alarm
 DOMAINS = {"float": "float pictures", "8bit": "8-bit pictures", "png": "PNG files", "jpeg": "JPEG files"}
 NORMS = {"linf": "L∞", "l2": "L2"}
-UNITS = {
+RADIUS_LABELS = {
     "linf": "radius ε in levels ($L_\\infty$; 1 level = 1/255)",
-    "l2": "radius ε in levels ($L_2$, as root mean square per pixel value; 1 level = 1/255)",
+    "l2": "radius ε in levels ($L_2$, root mean square over pixel values; 1 level = 1/255)",
 }
 
 
 def styles(defenses: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Give each defense its colour and marker: the known ones always theirs, others the next ones by alphabet."""
+    """Return colour and marker of each defense: fixed ones for known defenses, the next ones by alphabet for others."""
     names = set(defenses)
     known = {name: style for name, style in STYLES.items() if name in names}
     others = sorted(names - set(STYLES))
@@ -61,74 +61,44 @@ def styles(defenses: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def words(name: str) -> str:
     """Write a name of the code as words."""
-    return name.replace("_", " ")
+    return "8-bit examples" if name == "8bit" else name.replace("_", " ")
 
 
-def wide() -> tuple[Figure, Axes]:
-    """Return a figure for curves, with a legend's room beside them."""
+def wide_figure() -> tuple[Figure, Axes]:
+    """Return a figure that has room for a legend beside its axes."""
     figure = Figure(figsize=(6.6, 3.8))
     return figure, figure.add_subplot()
 
 
 def legend(axes: Axes, **settings: Any) -> None:
-    """Put the legend beside the axes, where no curve can run into it."""
+    """Put the legend beside the axes, where it hides no curve."""
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0.2, **settings)
 
 
-def named(defense: str, alarmed: Collection[str]) -> str:
-    """Return a defense's name for a legend, with a warning if an alarm fired against it."""
+def defense_label(defense: str, alarmed: Collection[str]) -> str:
+    """Write a defense for a legend, marked if an alarm fired for it."""
     return f"{words(defense)} (alarm)" if defense in alarmed else words(defense)
 
 
-def band(axes: Axes, x: "pd.Series[float]", line: pd.DataFrame, color: str, **settings: Any) -> None:
-    """Draw a curve with its 95% band, from the columns ``estimate``, ``low`` and ``high``."""
-    axes.fill_between(x, line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
-    axes.plot(x, line["estimate"], color=color, clip_on=False, zorder=3, **settings)
-
-
 def epsilon_axis(axes: Axes, eps_levels: "pd.Series[float]", norm: str, domain: str) -> dict[float, float]:
-    """Set up an axis on which 0 and each doubling are one step apart; return the position of each epsilon."""
+    """Set up an axis on which 0 and each doubling are one step apart; return the position of each radius."""
     grid = sorted(set(eps_levels))
     smallest = next((eps for eps in grid if eps > 0), 1.0)
     positions = {eps: float(1 + np.log2(eps / smallest)) if eps > 0 else 0.0 for eps in grid}
-    axes.set_xticks(list(positions.values()), [fraction(eps) for eps in grid])
+    axes.set_xticks(list(positions.values()), [format_eps(eps) for eps in grid])
     axes.set_xlim(-0.15, max(positions.values()) + 0.15)
-    axes.set_xlabel(UNITS[norm])
+    axes.set_xlabel(RADIUS_LABELS[norm])
     one_level = float(1 - np.log2(smallest))
     if norm == "linf" and domain != "float" and one_level > 1:
         axes.axvspan(-0.15, one_level, color="#F0F0F0", linewidth=0, zorder=0)
-        axes.text(one_level / 2, 0.03, "below 1 level the picture itself", color=GREY, ha="center", fontsize=8)
+        axes.text(one_level / 2, 0.03, "no change possible below 1 level", color=GREY, ha="center", fontsize=8)
     return positions
 
 
-def accuracy_axis(axes: Axes, label: str, classes: int) -> None:
-    """Set up an axis from 0 to 100% that shows where guessing among K classes, 1/K, lies."""
-    axes.set_ylim(0, 1.02)
+def percent_axis(axes: Axes, top: float = 1.02) -> None:
+    """Set up a vertical axis from 0 to 100%."""
+    axes.set_ylim(0, top)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylabel(label)
-    axes.axhline(1 / classes, color=GREY, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
-    axes.annotate(
-        f"chance, 1/{classes}",
-        xy=(1, 1 / classes),
-        xycoords=("axes fraction", "data"),
-        xytext=(7, 0),
-        textcoords="offset points",
-        va="center",
-        color=GREY,
-        fontsize=8,
-    )
-
-
-def caption(figure: Figure, rows: pd.DataFrame, note: str) -> None:
-    """Write below a figure what its curves rest on, from the columns ``images``, ``photographs`` and ``seeds``."""
-    what = "photographs and seeds" if rows["seeds"].max() > 1 else "photographs"
-    footnote(figure, f"{rests_on(rows)}. Bands: 95% intervals, bootstrap over {what}.\n{note}")
-
-
-def rests_on(rows: pd.DataFrame) -> str:
-    """Count what rows rest on, from the columns ``images``, ``photographs`` and ``seeds``."""
-    kinds = (("images", "test image"), ("photographs", "photograph"), ("seeds", "training seed"))
-    return ", ".join(many(rows[column].min(), singular, rows[column].max()) for column, singular in kinds)
 
 
 def footnote(figure: Figure, text: str) -> None:
@@ -136,12 +106,23 @@ def footnote(figure: Figure, text: str) -> None:
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=GREY, linespacing=1.4)
 
 
-def many(count: int, singular: str, most: int | None = None) -> str:
-    """Count in words: '1 photograph', '20 patches', '2 to 3 training seeds'."""
-    number = f"{count:,}" if most in (None, count) else f"{count:,} to {most:,}"
-    return f"{number} {singular}{'' if number == '1' else 'es' if singular.endswith('ch') else 's'}"
+def sample_size(rows: pd.DataFrame) -> str:
+    """Write how many images, photographs and seeds there are, from the columns of these names."""
+    kinds = (("images", "test image"), ("photographs", "photograph"), ("seeds", "training seed"))
+    return ", ".join(count(rows[column].min(), singular, rows[column].max()) for column, singular in kinds)
 
 
-def fraction(eps_levels: float) -> str:
-    """Write an epsilon as people say it: 0, 1/8, 3/4, 2."""
+def count(number: int, singular: str, most: int | None = None) -> str:
+    """Write a number of things: '1 photograph', '20 patches', '2 to 3 training seeds'."""
+    text = f"{number:,}" if most in (None, number) else f"{number:,} to {most:,}"
+    return f"{text} {singular}{'' if text == '1' else 'es' if singular.endswith('ch') else 's'}"
+
+
+def format_eps(eps_levels: float) -> str:
+    """Write a radius in levels as a fraction: 0, 1/8, 3/4, 2."""
     return str(Fraction(eps_levels).limit_denominator(1024))
+
+
+def format_radius(eps_levels: float) -> str:
+    """Write a radius with its unit: 1/2 level, 2 levels."""
+    return f"{format_eps(eps_levels)} level{'s' if eps_levels > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The numbers of a report: tables as text, and the headline for ``dvc metrics``."""
+"""The numbers of a report: tables of text for the page, and the numbers for ``dvc metrics``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,9 +6,17 @@ from typing import Any
 import pandas as pd
 
 from advforensics.reporting import style
-from advforensics.reporting.findings import Curve, curve_name, percent, point, points, significance, told_apart
+from advforensics.reporting.findings import (
+    Curve,
+    format_curve,
+    format_difference,
+    format_p_value,
+    format_share,
+    is_significant,
+)
+from advforensics.reporting.selection import select, single_row
 from advforensics.reporting.sweep_results import SweepResults
-from advforensics.statistics.intervals import ends
+from advforensics.statistics.intervals import format_interval
 from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.radii import ALL
 
@@ -33,7 +41,7 @@ def headline(
     chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == norm)]
     return {
         str(defense): {
-            "clean": round(point(rows, domain=own, eps_levels=0.0).estimate, 4),
+            "clean": round(single_row(rows, domain=own, eps_levels=0.0).estimate, 4),
             **{
                 f"{kind}{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
                 for domain, eps in ((own, eps_levels), (own, 1.0), ("8bit", 1.0))
@@ -47,53 +55,51 @@ def headline(
 
 
 def accuracies(table: pd.DataFrame, curve: Curve) -> pd.DataFrame:
-    """Return one row per defense, clean and robust accuracy in one norm as text with intervals.
+    """Return one row per defense: clean accuracy, and robust accuracy in one norm, as text with intervals.
 
     Args:
         table: From :func:`~advforensics.statistics.curves.curves`.
-        curve: The norm, and the domain that clean pictures are taken from.
+        curve: The norm, and the domain of the clean pictures.
     """
-    norm, own = curve
-    worst = table[(table["attack"] == WORST) & (table["norm"] == norm)]
+    norm, clean_domain = curve
     rows = []
-    for defense, of_defense in worst.groupby("defense", sort=False):
-        clean = of_defense[(of_defense["eps_levels"] == 0) & (of_defense["domain"] == own)]
+    for defense, worst in select(table, attack=WORST, norm=norm).groupby("defense", sort=False):
+        clean = select(worst, eps_levels=0, domain=clean_domain)
         row = {
-            "defense": str(defense),
-            "clean accuracy": percent(point(clean, metric="accuracy")),
-            "clean, balanced": percent(point(clean, metric="balanced_accuracy")),
-            "most frequent answer": percent(point(clean, metric="clean_prediction_share")),
+            "defence": str(defense),
+            "clean accuracy": format_share(single_row(clean, metric="accuracy")),
+            "balanced clean accuracy": format_share(single_row(clean, metric="balanced_accuracy")),
+            "share of the most frequent answer": format_share(single_row(clean, metric="clean_prediction_share")),
         }
         for domain in style.DOMAINS:
-            swept = of_defense[(of_defense["domain"] == domain) & (of_defense["metric"] == "accuracy")]
-            # Below 1 level of L∞ whole levels leave the picture as it is.
+            robust = worst[(worst["domain"] == domain) & (worst["metric"] == "accuracy")]
+            # Below 1 level of L∞ an 8-bit picture cannot change.
             least = 1.0 if norm == "linf" and domain != "float" else 0.25
-            for at in swept[swept["eps_levels"].between(least, 2)].sort_values("eps_levels").itertuples():
-                row[f"{style.NORMS[norm]} {domain}, ε {at.eps_levels:g}"] = percent(at)
+            for at in robust[robust["eps_levels"].between(least, 2)].sort_values("eps_levels").itertuples():
+                row[f"{style.NORMS[norm]} {domain}, ε {at.eps_levels:g}"] = format_share(at)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def leaks(audit: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row per clue, what it gives away as text with its interval.
+    """Return one row per clue of a leak audit: how well it alone tells the class, as text.
 
     Args:
         audit: The content of ``audit.json``.
     """
-    columns = ["clue", "balanced accuracy", "chance", "leak"]
     rows = [
         {
             "clue": clue,
-            "balanced accuracy": percent(pd.Series({"estimate": score["balanced_accuracy"], **score})),
-            "chance": f"{100 * audit['chance']:.1f}",
+            "balanced accuracy": format_share(pd.Series({"estimate": score["balanced_accuracy"], **score})),
+            "chance": f"{100 * audit['chance']:.1f}%",
             "leak": "yes" if score["leak"] else "no",
         }
         for clue, score in audit["clues"].items()
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["clue", "balanced accuracy", "chance", "leak"])
 
 
-def trust(
+def robustness(
     table: pd.DataFrame,
     radii: pd.DataFrame,
     curve: Curve,
@@ -101,54 +107,50 @@ def trust(
     eps_levels: float,
     null: str | None,
 ) -> pd.DataFrame:
-    """Return one row per defense: the curve in a number or two, what passes as pristine, and what it all cost, as text.
+    """Return one row per defense: area, median radius, share that passes as pristine, and costs, as text.
 
     Args:
         table: From :func:`~advforensics.statistics.curves.curves`.
         radii: From :func:`~advforensics.statistics.radii.radii`.
-        curve: In which norm and domain.
-        detectors: What trainings and sweeps have left.
+        curve: Norm and domain.
+        detectors: The results of all detectors.
         eps_levels: Radius in levels.
-        null: The class that means that nothing is wrong with a picture, ``None`` where there is none.
+        null: The class of unaltered pictures, ``None`` if there is none.
     """
     rows = []
     for defense in table["defense"].unique():
-        own = [detector for detector in detectors if detector.defense == defense]
-        at = {"defense": defense, "norm": curve[0], "domain": curve[1]}
-        area, median = _area(radii, defense, curve), point(radii, metric="median_radius_levels", label=ALL, **at)
-        passes = {}
+        key = {"defense": defense, "norm": curve[0], "domain": curve[1]}
+        area, median = _area(radii, defense, curve), single_row(radii, metric="median_radius_levels", label=ALL, **key)
+        row = {
+            "defence": defense,
+            f"area under the curve, ε 0 to {area.range_levels:g}": format_share(area),
+            "median radius, levels": _format_levels(median),
+        }
         if null is not None:
-            share = point(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **at)
-            passes = {f"passes as {null}, ε {eps_levels:g}": percent(share)}
-        training = pd.DataFrame([detector.training for detector in own]).mean(numeric_only=True)
-        sweep = pd.concat([detector.costs() for detector in own])[["seconds", "forward", "backward"]].sum() / len(own)
-        rows.append(
-            {
-                "defense": defense,
-                f"area under the curve, ε 0 to {area.range_levels:g}": percent(area),
-                "median radius, levels": _levels(median),
-                **passes,
-                "training": _cost(*training[["train_seconds", "train_forward_images", "train_backward_images"]]),
-                "sweep": _cost(*sweep),
-            }
-        )
+            share = single_row(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **key)
+            row[f"passes as {null}, ε {eps_levels:g}"] = format_share(share)
+        trainings = [detector for detector in detectors if detector.defense == defense]
+        training = pd.DataFrame([detector.training for detector in trainings]).mean(numeric_only=True)
+        sweep = pd.concat([detector.costs() for detector in trainings])[["seconds", "forward", "backward"]].sum()
+        row["training"] = _format_cost(*training[["train_seconds", "train_forward_images", "train_backward_images"]])
+        row["sweep"] = _format_cost(*sweep / len(trainings))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def medians(radii: pd.DataFrame, curve: Curve, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the median robust radius by class (rows) and defense (columns), as text with intervals.
+    """Return the median radius by class (rows) and defense (columns), as text with intervals.
 
     Args:
         radii: From :func:`~advforensics.statistics.radii.radii`.
-        curve: In which norm and domain.
+        curve: Norm and domain.
         classes: Class names by label.
     """
-    norm, domain = curve
-    rows = radii[(radii["metric"] == "median_radius_levels") & (radii["norm"] == norm) & (radii["domain"] == domain)]
-    text = rows.assign(text=[_levels(row) for row in rows.itertuples(index=False)])
+    rows = select(radii, metric="median_radius_levels", norm=curve[0], domain=curve[1])
+    text = rows.assign(text=[_format_levels(row) for row in rows.itertuples(index=False)])
     table = text.pivot_table(index="label", columns="defense", values="text", aggfunc="first", sort=False)
     table = table.reindex([*range(len(classes)), ALL])
-    table.insert(0, "class", [{**dict(enumerate(classes)), ALL: "all"}[label] for label in table.index])
+    table.insert(0, "class", [*classes, "all"])
     return table
 
 
@@ -160,32 +162,30 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     """
     rows: list[Any] = list(compared.itertuples(index=False))
     return pd.DataFrame(
-        [
-            {
-                "where": f"{curve_name((row.norm, row.domain))}, ε {row.eps_levels:g}"
-                if row.eps_levels
-                else "clean pictures",
-                "first": row.first,
-                "second": row.second,
-                "first less second": points(row),
-                "p": significance(row.p),
-                "p, Holm": significance(row.p_holm),
-                "so": "first is better" if told_apart(row) else "not told apart",
-            }
-            for row in rows
-        ]
+        {
+            "where": f"{format_curve((row.norm, row.domain))}, ε {row.eps_levels:g}"
+            if row.eps_levels
+            else "clean pictures",
+            "first": row.first,
+            "second": row.second,
+            "first less second": format_difference(row),
+            "p": format_p_value(row.p),
+            "p, Holm": format_p_value(row.p_holm),
+            "result": "first is better" if is_significant(row) else "no significant difference",
+        }
+        for row in rows
     )
 
 
 def _area(radii: pd.DataFrame, defense: str, curve: Curve) -> Any:
-    return point(radii, defense=defense, metric="area", norm=curve[0], domain=curve[1])
+    return single_row(radii, defense=defense, metric="area", norm=curve[0], domain=curve[1])
 
 
-def _levels(row: Any) -> str:
-    """Write a median radius and its interval in levels; at the end of what was swept it is that or more."""
-    least = "≥ " if row.estimate >= row.range_levels else ""
-    return f"{least}{row.estimate:.2g} {ends(row.low, row.high, '.2g')}"
+def _format_levels(row: Any) -> str:
+    """Write a median radius and its interval; at the largest radius swept it is that or more."""
+    at_least = "≥ " if row.estimate >= row.range_levels else ""
+    return f"{at_least}{row.estimate:.2g} {format_interval(row.low, row.high, '.2g')}"
 
 
-def _cost(seconds: float, forward: float, backward: float) -> str:
-    return f"{seconds:,.0f} s, {forward / 1e3:,.0f}k images forward, {backward / 1e3:,.0f}k back"
+def _format_cost(seconds: float, forward: float, backward: float) -> str:
+    return f"{seconds:,.0f} s, {forward / 1e3:,.0f}k images forward, {backward / 1e3:,.0f}k backward"

@@ -1,4 +1,4 @@
-"""What every source gives: pictures one at a time, by number, each with what is known of it besides its pixels."""
+"""What every source gives: pictures by number, each with its annotation and file metadata."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -13,16 +13,15 @@ FileMetadata = dict[str, str | float]
 
 @dataclass(frozen=True)
 class Annotation:
-    """Where a picture belongs, as far as its source knows.
+    """What a source says about a picture.
 
     Attributes:
-        source_class: The class that the source gives it: the camera, ``real``, ``recaptured``. ``None`` where a task
-            makes the classes.
-        scene: What it shows. Pictures of one scene stay in one split; ``None`` is a scene of its own.
-        device: Which specimen of a camera took it.
-        own_split: ``train``, ``val`` or ``test``, where a data set has been split by its authors.
-        series: Pictures by one camera, as far as is known: those that follow one another in a burst stay in one split.
-        taken_at: When it was taken, in seconds since some moment that all pictures of the series share.
+        source_class: The camera, ``real``, ``recaptured``, ...; ``None`` where the task makes the classes.
+        scene: What the picture shows. Pictures of one scene stay in one split; ``None`` is a scene of its own.
+        device: The individual device that took it; a camera model has many devices.
+        own_split: ``train``, ``val`` or ``test``, if the data set has splits of its own.
+        series: Pictures with the same series are by one camera, and a burst of them stays in one split.
+        taken_at: Time in seconds; only differences within a series have a meaning.
     """
 
     source_class: str | None = None
@@ -38,12 +37,12 @@ class Picture:
     """One photograph.
 
     Attributes:
-        name: What a person calls it: the path below the source folder, or ``scene-000012`` for a simulated one.
-        content: SHA-256 (hex) of its content.
+        name: The path below the source folder, or ``scene-000012`` for a simulated picture.
+        content: SHA-256 (hex) of its file, or of its pixels if it never was a file.
         pixels: ``uint8`` array of shape ``(H, W, 3)``, RGB, upright.
-        annotation: Where it belongs.
-        file_metadata: What its file tells without being looked at: format, size, camera. The leak audit reads them.
-        licence: Under which it may be used, if its source knows; in the source's words.
+        annotation: What the source says about it.
+        file_metadata: Format, size, camera, ...; the leak audit reads them.
+        licence: Its licence in the words of the source, if known.
     """
 
     name: str
@@ -53,9 +52,14 @@ class Picture:
     file_metadata: FileMetadata = field(default_factory=dict)
     licence: str | None = None
 
+    @classmethod
+    def simulated(cls, name: str, pixels: NDArray[np.uint8], annotation: Annotation | None = None) -> "Picture":
+        """Return a picture that never was a file."""
+        return cls(name, hashlib.sha256(pixels.tobytes()).hexdigest(), pixels, annotation or Annotation())
+
     @property
     def group(self) -> str:
-        """Hash (hex) of what everything that stays in one split with this picture shares."""
+        """Hash (hex) of its scene; pictures with the same group stay in one split."""
         scene = self.annotation.scene
         return self.content if scene is None else hashlib.sha256(scene.encode()).hexdigest()
 
@@ -73,11 +77,11 @@ class UnusableError(Exception):
 
 
 class Source(ABC):
-    """Pictures in an order that depends on nothing but the source itself."""
+    """Pictures in a fixed order that depends on the source alone."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many candidates there are, an upper bound on the number of pictures."""
+        """Return the number of candidates, an upper bound on the number of pictures."""
 
     @abstractmethod
     def read(self, index: int) -> Picture | Rejection:
@@ -86,13 +90,13 @@ class Source(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What two sources that give the same pictures have in common, and others do not."""
+        """Text that is the same for two sources only if they give the same pictures."""
 
     @property
     def own_splits(self) -> Set[str | None]:
-        """Splits of a data set's own that pictures may lie in, as far as is known before they are read."""
+        """Own splits of the data set that occur, as far as is known before pictures are read."""
         return {None}
 
     def __iter__(self) -> Iterator[Picture | Rejection]:
-        """Yield all candidates, holding none."""
+        """Yield all candidates one at a time, and keep none in memory."""
         return (self.read(index) for index in range(len(self)))

@@ -1,22 +1,22 @@
-"""A digital camera: from light in front of the lens to eight bits, by way of a colour filter mosaic.
+"""A digital camera: from the light in front of the lens to 8-bit RGB.
 
-What is modelled, in the order in which light and numbers pass:
+The stages of the model, in order:
 
-* *Lens*: a Gaussian blur that grows towards the corners, and the area of a photosite; light falls off towards the
-  corners, and colours are magnified by different factors (Kang, "Automatic Removal of Chromatic Aberration from a
+* *Lens*: a Gaussian blur that grows towards the corners, and covers the area of a photosite; light falls off towards
+  the corners, and colours are magnified by different factors (Kang, "Automatic Removal of Chromatic Aberration from a
   Single Image", 2007).
 * *Sensor*: a Bayer mosaic (Bayer, US patent 3971065, 1976) with the shot and read noise of Foi et al., "Practical
   Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data", 2008: variance ``gain * signal + read**2``.
-  Photosites respond a little differently (Lukas, Fridrich, Goljan, "Digital Camera Identification from Sensor Pattern
+  Photosites differ a little in response (Lukas, Fridrich, Goljan, "Digital Camera Identification from Sensor Pattern
   Noise", 2006). Full wells clip.
 * *Development*: white balance, demosaicing (bilinear or edge-aware by OpenCV; Malvar, He, Cutler, "High-Quality Linear
   Interpolation for Demosaicing", 2004, or Menon, Andriani, Calvagno, "Demosaicing With Directional Filtering and a
   posteriori Decision", 2007, by colour-demosaicing), a colour matrix that undoes the overlap of the filters, a tone
-  curve around that of sRGB (IEC 61966-2-1), a blur against noise and an unsharp mask.
-* *File*: 8 bits, and JPEG for most, as most cameras give nothing else. Makers have quantisation tables of their own
-  (Farid, "Digital Image Ballistics from JPEG Quantization", 2006).
+  curve close to that of sRGB (IEC 61966-2-1), a blur against noise and an unsharp mask.
+* *File*: 8 bits; for most pictures JPEG, as most cameras write nothing else. Makers have quantisation tables of their
+  own (Farid, "Digital Image Ballistics from JPEG Quantization", 2006).
 
-Not modelled: distortion of a lens, motion blur, dust, defective photosites.
+Lens distortion, motion blur, dust and defective photosites are not modelled.
 """
 
 import io
@@ -31,7 +31,7 @@ from PIL import Image
 
 Field = NDArray[np.float32]
 
-WHITE = 65535  # of the 16-bit numbers that demosaicing works on
+WHITE = 65535  # OpenCV demosaics 16-bit numbers
 CFA = Literal["RGGB", "GRBG", "GBRG", "BGGR"]
 Demosaic = Literal["bilinear", "edge-aware", "malvar", "menon"]
 Chroma = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -39,18 +39,9 @@ CFAS: tuple[CFA, ...] = get_args(CFA)
 DEMOSAICS: tuple[Demosaic, ...] = get_args(Demosaic)
 CHROMAS: tuple[Chroma, ...] = get_args(Chroma)
 
-_OPENCV = {  # names a mosaic by the second and third photosite of its second row
-    ("bilinear", "RGGB"): cv2.COLOR_BayerBG2RGB,
-    ("bilinear", "GRBG"): cv2.COLOR_BayerGB2RGB,
-    ("bilinear", "GBRG"): cv2.COLOR_BayerGR2RGB,
-    ("bilinear", "BGGR"): cv2.COLOR_BayerRG2RGB,
-    ("edge-aware", "RGGB"): cv2.COLOR_BayerBG2RGB_EA,
-    ("edge-aware", "GRBG"): cv2.COLOR_BayerGB2RGB_EA,
-    ("edge-aware", "GBRG"): cv2.COLOR_BayerGR2RGB_EA,
-    ("edge-aware", "BGGR"): cv2.COLOR_BayerRG2RGB_EA,
-}
-_OTHERS = {"malvar": demosaicing_CFA_Bayer_Malvar2004, "menon": demosaicing_CFA_Bayer_Menon2007}
-# Photosites see neighbouring colours too; rows are camera R, G, B in terms of scene R, G, B.
+_OPENCV_SUFFIX = {"bilinear": "", "edge-aware": "_EA"}
+_COLOUR_DEMOSAICING = {"malvar": demosaicing_CFA_Bayer_Malvar2004, "menon": demosaicing_CFA_Bayer_Menon2007}
+# Each filter also passes some of the other colours. Rows: camera R, G, B; columns: scene R, G, B.
 _CROSSTALK = np.array([[0.75, 0.22, 0.03], [0.12, 0.78, 0.10], [0.03, 0.25, 0.72]], np.float32)
 
 
@@ -59,26 +50,25 @@ class Camera:
     """One camera with its settings for one picture.
 
     Args:
-        blur: Standard deviation of the lens in photosites, in the centre.
-        exposure: Signal, as a share of a full well, of radiance 1.
-        gain: Variance per unit of signal (signal 1 is a full well): inverse of the electrons that full well holds
-            at this ISO.
+        blur: Standard deviation of the lens blur in photosites, in the centre.
+        exposure: Signal of radiance 1, as a share of a full well.
+        gain: Variance per unit of signal (signal 1 is a full well): 1 / electrons of a full well at this ISO.
         read: Standard deviation of the noise in the dark, as a share of a full well.
         white_balance: Sensitivity of the red and the blue photosites relative to the green ones, under this light.
         demosaic: How missing colours are interpolated.
         contrast: Slope of the tone curve in the middle, relative to sRGB.
         smoothing: Standard deviation in pixels of the blur that reduces noise after demosaicing.
-        sharpening: How much of the detail is added once more.
-        radius: Standard deviation in pixels that tells detail from the rest.
-        quality: JPEG quality, or ``None`` for none.
+        sharpening: Strength of the unsharp mask.
+        radius: Standard deviation in pixels of the unsharp mask.
+        quality: JPEG quality; ``None`` for no JPEG.
         chroma: JPEG chroma subsampling.
-        tilt: How much more than by the tables of the IJG fine detail is quantised: by ``(1 + (u + v) / 14)**tilt``.
-        cfa: The first two rows of the mosaic, two photosites each.
-        crosstalk: How much photosites see of neighbouring colours, as a multiple of what is usual.
+        tilt: Quantisation steps are those of the IJG times ``(1 + (u + v) / 14)**tilt`` at frequency ``(u, v)``.
+        cfa: Colours of the mosaic's first two rows, two photosites each.
+        crosstalk: Overlap of the colour filters, as a multiple of the usual one.
         vignetting: Share of the light that is lost in the corners.
         fringes: Magnification of red and of blue relative to green.
-        centre: Where the lens' axis meets the sensor, in photosites down and right of the middle.
-        response: What each photosite makes of the same light, about 1, shape ``(H, W)``; ``None`` if all are the same.
+        centre: Optical centre, in photosites down and right of the middle.
+        response: Relative response of each photosite, about 1, shape ``(H, W)``; ``None`` if all are equal.
     """
 
     blur: float
@@ -106,31 +96,31 @@ class Camera:
 
         Args:
             radiance: Linear light at every photosite, shape ``(H, W, 3)``, RGB.
-            rng: Where the noise comes from.
+            rng: Source of the noise.
 
         Returns:
             The picture, shape ``(H, W, 3)``, RGB.
 
         Raises:
-            ValueError: If the sides are not even: a cell of the mosaic is two photosites wide and high.
+            ValueError: If a side is odd: a cell of the mosaic is two photosites wide and high.
         """
         if radiance.ndim != 3 or radiance.shape[2] != 3 or radiance.shape[0] % 2 or radiance.shape[1] % 2:
             raise ValueError(f"a camera needs light of shape (even, even, 3), got {radiance.shape}")
         balance = np.array([self.white_balance[0], 1, self.white_balance[1]], np.float32)
-        seen = self._through_lens(radiance) @ (self.exposure * balance[:, None] * self._mixing).T.astype(np.float32)
-        signal = mosaic(seen, self.cfa)
+        exposed = self._through_lens(radiance) @ (self.exposure * balance[:, None] * self._filters).T.astype(np.float32)
+        signal = mosaic(exposed, self.cfa)
         raw = sense(signal if self.response is None else signal * self.response, self.gain, self.read, rng)
-        picture = self._detailed(tone(self._developed(raw, balance), self.contrast) * 255)
+        picture = self._sharpen(tone(self._develop(raw, balance), self.contrast) * 255)
         pixels = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
-        return pixels if self.quality is None else self._compressed(pixels, self.quality)
+        return pixels if self.quality is None else self._compress(pixels, self.quality)
 
     @property
-    def _mixing(self) -> Field:
-        """Rows are camera R, G, B in terms of scene R, G, B."""
+    def _filters(self) -> Field:
+        """What the colour filters pass, ``(3, 3)``. Rows: camera R, G, B; columns: scene R, G, B."""
         return np.asarray(np.eye(3) + self.crosstalk * (_CROSSTALK - np.eye(3)), np.float32)
 
     def _through_lens(self, radiance: Field) -> Field:
-        """Return what light arrives at the sensor, ``(H, W, 3)``."""
+        """Return the light that reaches the sensor, ``(H, W, 3)``."""
         light = lens(radiance, self.blur)
         height, width = light.shape[:2]
         middle = (width - 1) / 2 + self.centre[1], (height - 1) / 2 + self.centre[0]
@@ -152,23 +142,25 @@ class Camera:
             light = light * (1 - self.vignetting * distance)[..., None].astype(np.float32)
         return light
 
-    def _developed(self, raw: Field, balance: Field) -> Field:
-        """White-balance and demosaic ``(H, W)`` raw numbers, then undo the mixing of colours."""
+    def _develop(self, raw: Field, balance: Field) -> Field:
+        """White-balance and demosaic ``(H, W)`` raw numbers, then undo the overlap of the filters."""
         balanced = np.clip(raw / mosaic(np.broadcast_to(balance, (*raw.shape, 3)), self.cfa), 0, 1)
-        if self.demosaic in _OTHERS:
-            colour = _OTHERS[self.demosaic](balanced, self.cfa).astype(np.float32)
+        if self.demosaic in _COLOUR_DEMOSAICING:
+            colour = _COLOUR_DEMOSAICING[self.demosaic](balanced, self.cfa).astype(np.float32)
         else:
             digital = np.rint(balanced * WHITE).astype(np.uint16)
-            colour = cv2.cvtColor(digital, _OPENCV[self.demosaic, self.cfa]).astype(np.float32) / WHITE
-        return np.asarray(colour @ np.linalg.inv(self._mixing).T.astype(np.float32), np.float32)
+            # OpenCV names a mosaic by the second photosite of its second row and the next one.
+            code = getattr(cv2, f"COLOR_Bayer{self.cfa[3]}{self.cfa[2]}2RGB{_OPENCV_SUFFIX[self.demosaic]}")
+            colour = cv2.cvtColor(digital, code).astype(np.float32) / WHITE
+        return np.asarray(colour @ np.linalg.inv(self._filters).T.astype(np.float32), np.float32)
 
-    def _detailed(self, picture: Field) -> Field:
+    def _sharpen(self, picture: Field) -> Field:
         """Reduce noise, then sharpen with an unsharp mask."""
         smooth = cv2.GaussianBlur(picture, (0, 0), self.smoothing)
         detail = smooth - cv2.GaussianBlur(picture, (0, 0), self.radius)
         return np.asarray(smooth + self.sharpening * detail, np.float32)
 
-    def _compressed(self, pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    def _compress(self, pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
         file, image = io.BytesIO(), Image.fromarray(pixels)
         tables = None if self.tilt == 0 else tilted_tables(quality, self.tilt)
         image.save(file, "JPEG", quality=quality, qtables=tables, subsampling=self.chroma)
@@ -179,8 +171,8 @@ def tilted_tables(quality: int, tilt: float) -> list[list[int]]:
     """Return JPEG quantisation tables of brightness and colour, 64 numbers each, row by row.
 
     Args:
-        quality: Of the tables of the IJG that they are made from.
-        tilt: Exponent of how much coarser fine detail is quantised than there; see :class:`Camera`.
+        quality: Quality of the tables of the IJG that they start from.
+        tilt: Above 0, fine detail is quantised more coarsely than there; see :class:`Camera`.
     """
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
@@ -199,10 +191,10 @@ def lens(radiance: Field, sigma: float) -> Field:
 
 
 def mosaic(colour: Field, cfa: CFA = "RGGB") -> Field:
-    """Keep of ``(H, W, 3)`` the one channel that each photosite sees, shape ``(H, W)``."""
+    """Return, of ``(H, W, 3)``, the one channel that each photosite sees, shape ``(H, W)``."""
     raw = np.empty(colour.shape[:2], colour.dtype)
-    for place, channel in enumerate(cfa):
-        y, x = divmod(place, 2)
+    for position, channel in enumerate(cfa):
+        y, x = divmod(position, 2)
         raw[y::2, x::2] = colour[y::2, x::2, "RGB".index(channel)]
     return raw
 
@@ -210,19 +202,19 @@ def mosaic(colour: Field, cfa: CFA = "RGGB") -> Field:
 def sense(signal: Field, gain: float, read: float, rng: np.random.Generator) -> Field:
     """Add noise of variance ``gain * signal + read**2`` (Foi et al. 2008) and clip at the full well, 1.
 
-    The Poisson part is drawn as a Gaussian of the same variance, as in that paper. Below zero nothing is clipped: the
-    black level of a raw file leaves room for noise.
+    The Poisson part is drawn as a Gaussian of the same variance, as in that paper. Values below zero stay: the black
+    level of a raw file leaves room for noise.
     """
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
     return np.asarray(np.minimum(signal + noise * np.sqrt(gain * signal + read**2, dtype=np.float32), 1), np.float32)
 
 
 def tone(linear: Field, contrast: float) -> Field:
-    """Map linear light in [0, 1] to display values in [0, 1]: sRGB's curve, then an S around the middle.
+    """Map linear light in [0, 1] to display values in [0, 1]: sRGB's curve, then an S-curve.
 
     Args:
         linear: Any shape; values outside are clipped.
-        contrast: Slope of the S at 1/2; 1 leaves sRGB.
+        contrast: Slope of the S-curve at 1/2; 1 is plain sRGB.
     """
     v = np.clip(linear, 0, 1)
     srgb = np.where(v <= 0.0031308, 12.92 * v, 1.055 * cv2.pow(v, 1 / 2.4).reshape(v.shape) - 0.055)

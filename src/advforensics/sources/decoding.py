@@ -1,4 +1,4 @@
-"""Photographs decoded: any file that Pillow or OpenCV reads to upright 8-bit RGB, or the reason why not."""
+"""Decoding: any file that Pillow or OpenCV reads becomes upright 8-bit RGB; for others, the reason why not."""
 
 import io
 import re
@@ -14,24 +14,27 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from advforensics.sources.base import UnusableError
 
-# The kind of a file is told by its first bytes, never by its name.
+# The first bytes of a file decide its kind, never its name.
 _SIGNATURE_LENGTH = 12
 _SIGNATURE = re.compile(
     rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<TIFF>II[*+]\0|MM\0[*+])"
     rb"|(?P<WEBP>RIFF.{4}WEBP)|(?P<BMP>BM.{4}\0{4})",
     re.DOTALL,
 )
-# In compressed data 0xFF is followed by 0x00 (a stuffed byte) or 0xD0-0xD7 (a restart); neither ends it.
+# Inside compressed data 0xFF is followed by 0x00 (a stuffed byte) or 0xD0-0xD7 (a restart marker).
 _JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 _JPEG_END = b"\xff\xd9"
 _PNG_BIT_DEPTH = 24  # offset in the file: IHDR always comes first
 _MODES_8_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-_MODES_16_BIT = {"I;16", "I;16B", "RGB", "RGBA"}  # Pillow's name for 16-bit colour does not tell its depth
+_MODES_16_BIT = {"I;16", "I;16B", "RGB", "RGBA"}  # Pillow calls 16-bit colour RGB too
 
 
 @contextmanager
-def opened(file: BinaryIO) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; inside, decoders are quiet and what they raise becomes a reason."""
+def open_image(file: BinaryIO) -> Iterator[Image.Image]:
+    """Open a picture without decoding it.
+
+    Inside the block decoders print nothing, and any error they raise becomes an `UnusableError` with a reason.
+    """
     start = file.read(_SIGNATURE_LENGTH)
     if not start:
         raise UnusableError("empty file")
@@ -48,9 +51,9 @@ def opened(file: BinaryIO) -> Iterator[Image.Image]:
             yield image
     except (UnusableError, MemoryError):
         raise
-    except UnidentifiedImageError as error:  # its own message is no more than an address in memory
-        raise UnusableError(f"damaged, truncated or unsupported {kind}: its header cannot be understood") from error
-    except Exception as error:  # a broken file can make a decoder raise anything, and must cost a row, not the run
+    except UnidentifiedImageError as error:  # its message holds only a memory address
+        raise UnusableError(f"damaged, truncated or unsupported {kind}: its header cannot be read") from error
+    except Exception as error:  # a broken file can make a decoder raise anything; the run must go on
         raise UnusableError(f"damaged or truncated {kind}: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = pixel_limit
@@ -58,12 +61,12 @@ def opened(file: BinaryIO) -> Iterator[Image.Image]:
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Return the upright RGB pixels, shape (H, W, 3), of the whole of a file."""
-    if data.startswith(b"\xff\xd8") and not _reaches_its_end(data):
+    """Return the upright RGB pixels, shape (H, W, 3), of a file given as bytes."""
+    if data.startswith(b"\xff\xd8") and not _has_end_marker(data):
         raise UnusableError("damaged or truncated JPEG: it has no end marker")
-    with opened(io.BytesIO(data)) as image:
-        image.verify()  # the checksums of a PNG, which loading does not look at
-    with opened(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
+        image.verify()  # checks a PNG's checksums, which load() ignores
+    with open_image(io.BytesIO(data)) as image:
         image.load()
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
         if tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
@@ -71,38 +74,39 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         bits = data[_PNG_BIT_DEPTH] if image.format == "PNG" else max(tags.get(ExifTags.Base.BitsPerSample, (8,)))
         if bits == 16 and image.mode in _MODES_16_BIT:
             white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
-            deep = Image.fromarray(_decode_16_bit(data, white_is_zero))
-            # Loading a TIFF turned it and forgot its orientation; OpenCV turns a TIFF too, and neither turns a PNG.
-            deep.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return np.array(ImageOps.exif_transpose(deep))
+            rgb = Image.fromarray(_decode_16_bit(data, white_is_zero))
+            # Pillow and OpenCV both rotate a TIFF as its orientation says, and Pillow then removes the tag.
+            # Neither rotates a PNG.
+            rgb.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return np.array(ImageOps.exif_transpose(rgb))
         if bits > 8 or image.mode not in _MODES_8_BIT:
             raise UnusableError(f"unsupported pixels: {bits} bits, mode {image.mode}. Save it as 8 or 16 bit RGB")
-        image.info.pop("transparency", None)  # of a palette, or one colour that stands for transparent
+        image.info.pop("transparency", None)  # transparent palette entries, or one transparent colour
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def _decode_16_bit(data: bytes, white_is_zero: bool) -> NDArray[np.uint8]:
-    """Decode what Pillow would cut to its upper 8 bits; return (H, W, 3), RGB."""
+    """Decode 16 bits with OpenCV, since Pillow drops the lower 8; return (H, W, 3), RGB."""
     try:
-        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # refused rather than failed; the message is about OpenCV's own source code
-        deep = None
-    if deep is None or deep.dtype != np.uint16:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # its message only names a line of OpenCV's source code
+        values = None
+    if values is None or values.dtype != np.uint16:
         raise UnusableError("damaged or unsupported 16 bit picture. Save it without compression, or as PNG")
-    pixels: NDArray[np.uint8] = cv2.convertScaleAbs(deep, alpha=1 / 257)  # rounds
+    pixels: NDArray[np.uint8] = cv2.convertScaleAbs(values, alpha=1 / 257)  # rounds
     if white_is_zero:
         pixels = 255 - pixels
     return np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[..., 2::-1].copy()  # BGR(A) to RGB
 
 
-def _reaches_its_end(jpeg: bytes) -> bool:
-    """Tell whether a JPEG has an end marker of its own, not that of a preview inside its header.
+def _has_end_marker(jpeg: bytes) -> bool:
+    """Return whether a JPEG has an end marker of its own; that of a preview in its header does not count.
 
-    Decoders are content when enough bytes follow. Of 47 photographs overwritten with zeros from 30, 70 or 90% on, as
-    an interrupted copy may leave them, Pillow 12.3 reads 32 of the 141 without a word.
+    Decoders do not check this. An interrupted copy may leave zeros at the end: of 47 photographs overwritten with zeros
+    from 30, 70 or 90% on, Pillow 12.3 reads 32 of the 141 files without an error.
     """
     position = 2
     while (marker := _JPEG_MARKER.search(jpeg, position)) and marker[0] != _JPEG_END:
         after = marker.end()
-        position = after + int.from_bytes(jpeg[after : after + 2])  # a segment says how long it is
+        position = after + int.from_bytes(jpeg[after : after + 2])  # a segment begins with its length
     return marker is not None

@@ -1,15 +1,15 @@
-"""Under which licence each picture of a folder may be used, where a table says so."""
+"""The licence of each picture in a folder, read from a table."""
 
 import csv
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-BESIDE = "SOURCES.tsv"  # looked for in the folder itself where no table is given
+DEFAULT_TABLE = "SOURCES.tsv"  # in the folder of the pictures
 _COLUMNS = ("file", "licence")
 
 
-def licences(folder: Path, names: Collection[str], table: Path | None) -> dict[str, str]:
-    """Return the licences of a folder's files by name; files of which the table says nothing are missing.
+def read_licences(folder: Path, names: Collection[str], table: Path | None) -> dict[str, str]:
+    """Return the licences of a folder's files by name, without the files that have none.
 
     Args:
         folder: Holds the files.
@@ -22,15 +22,16 @@ def licences(folder: Path, names: Collection[str], table: Path | None) -> dict[s
         ValueError: It lacks a column, or has none of the files.
     """
     if table is None:
-        beside = folder / BESIDE
-        return (_read(beside, names) if beside.is_file() else None) or {}
+        default = folder / DEFAULT_TABLE
+        return (_read_table(default, names) if default.is_file() else None) or {}
     if not table.is_file():
         raise FileNotFoundError(f"source.licences: there is no file {table.absolute()}")
-    found = _read(table, names)
+    found = _read_table(table, names)
     if found is None:
+        separator = "commas" if _separator(table) == "," else "tabs"
         raise ValueError(
             f"source.licences: the first line of {table.absolute()} must name the columns {' and '.join(_COLUMNS)},"
-            f" separated by {'commas' if _separator(table) == ',' else 'tabs'}"
+            f" separated by {separator}"
         )
     if not found:
         raise ValueError(
@@ -40,15 +41,15 @@ def licences(folder: Path, names: Collection[str], table: Path | None) -> dict[s
     return found
 
 
-def _read(table: Path, names: Collection[str]) -> dict[str, str] | None:
-    """Return what a table says of these files, or ``None`` if it lacks a column."""
-    # A mark of the byte order, which spreadsheets leave, would belong to the first column's name.
+def _read_table(table: Path, names: Collection[str]) -> dict[str, str] | None:
+    """Return the licences of these files, or ``None`` if the table lacks a column."""
+    # utf-8-sig: a byte order mark, which spreadsheets write, would become part of the first column's name.
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.DictReader(file, delimiter=_separator(table))
         if not set(_COLUMNS) <= set(rows.fieldnames or ()):
             return None
-        told = {PurePosixPath(row["file"] or "").as_posix(): (row["licence"] or "").strip() for row in rows}
-    return {name: told[name] for name in names if told.get(name)}
+        licences = {PurePosixPath(row["file"] or "").as_posix(): (row["licence"] or "").strip() for row in rows}
+    return {name: licences[name] for name in names if licences.get(name)}
 
 
 def _separator(table: Path) -> str:

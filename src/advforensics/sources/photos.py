@@ -1,6 +1,7 @@
-"""Photographs in a folder, whatever it holds: each becomes upright 8-bit RGB, or a rejection that says why not."""
+"""Photographs in a folder: each file becomes upright 8-bit RGB, or a rejection that says why not."""
 
 import hashlib
+import inspect
 import io
 import os
 import stat
@@ -10,43 +11,42 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from advforensics.sources.base import Annotation, Picture, Rejection, Source, UnusableError
-from advforensics.sources.decoding import decode, opened
+from advforensics.sources.decoding import decode, open_image
 from advforensics.sources.file_metadata import read_file_metadata
 from advforensics.sources.layouts.base import Layout
-from advforensics.sources.licences import licences as licences_of
+from advforensics.sources.licences import read_licences
 
 
 class Photos(Source):
-    """The photographs below a folder, at any depth, sorted by their paths.
+    """The photographs below a folder, at any depth, sorted by path.
 
-    Read are JPEG, PNG, TIFF, WebP and BMP: with up to 8 bits black and white, grey, palette, RGB, CMYK and YCbCr;
-    with 16 bits grey and RGB. Every picture leaves as ``uint8`` RGB, upright:
+    It reads JPEG, PNG, TIFF, WebP and BMP: up to 8 bits as black and white, grey, palette, RGB, CMYK or YCbCr; 16 bits
+    as grey or RGB. Every picture becomes upright ``uint8`` RGB:
 
     * The EXIF orientation is applied.
     * An alpha channel is dropped and the colours stay as stored: blending them with a background would make pixel
       values that no camera wrote.
     * 16 bits become 8 by rounding ``value / 257``.
-    * Colour profiles are not applied, and CMYK is converted by the plain formula.
-    * Of several frames (pages, animations, the example pictures of a phone) the first is the photograph.
+    * Colour profiles are ignored, and CMYK is converted by the plain formula.
+    * Of several frames (pages, animations, a phone's previews) the first is the photograph.
 
-    Files and folders whose name begins with a dot are passed over, and links to files are followed. Whatever else
-    gives no picture is a rejection that says why; so is a link to a folder. Damage that still decodes, such as a broken
-    JPEG closed with a valid end marker, goes unnoticed.
+    Hidden files and folders (names that begin with a dot) are skipped. Links to files are followed, links to folders
+    are rejected. A file whose damage no decoder notices, such as a broken JPEG with a valid end marker, is accepted.
 
     Args:
         folder: Where the photographs are.
         min_size: Smallest side in pixels; a smaller picture does not hold one patch.
         max_pixels: Largest width times height. It is compared with the header, so a larger picture is never decoded.
-        layout: Tells from paths what pictures are, or ``None`` where nobody asks.
+        layout: Reads annotations from paths; ``None`` for no annotations.
         licences: Table of the files' licences; ``None`` for ``SOURCES.tsv`` in the folder, if there is one. See
             `advforensics.sources.licences`.
 
     Raises:
-        FileNotFoundError: ``folder`` does not exist, holds no file, or none that lies as ``layout`` says; draws that.
-            ``licences`` does not exist.
+        FileNotFoundError: ``folder`` does not exist or holds no file, no file lies where ``layout`` expects one (the
+            message shows the expected tree), or ``licences`` does not exist.
         NotADirectoryError: ``folder`` is a file.
         PermissionError: ``folder`` cannot be listed.
-        ValueError: ``min_size`` is not positive, or ``max_pixels`` leaves no room for a picture of that size.
+        ValueError: ``min_size`` is not positive, or ``max_pixels`` is too small for a picture of that size, or
             ``licences`` is no such table.
     """
 
@@ -60,24 +60,22 @@ class Photos(Source):
     ) -> None:
         if min_size < 1 or max_pixels < min_size**2:
             raise ValueError(
-                f"photos: min_size={min_size} with max_pixels={max_pixels} lets no picture pass. "
-                "Give a min_size of 1 or more and a max_pixels of at least its square."
+                f"source.min_size={min_size} and source.max_pixels={max_pixels} let no picture pass. Give a min_size of"
+                " 1 or more and a max_pixels of at least its square"
             )
         self.folder = Path(folder)
         self.min_size = min_size
         self.max_pixels = max_pixels
         self.layout = layout
-        self._files = list(_candidates(self.folder).items())
-        self._licences = licences_of(
-            self.folder, [name for name, _ in self._files], Path(licences) if licences is not None else None
-        )
-        self._places = [layout.place(PurePosixPath(name)) if layout else Annotation() for name, _ in self._files]
-        if layout and not any(isinstance(place, Annotation) for place in self._places):
-            reasons = Counter(place for place in self._places if isinstance(place, str))
-            told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
+        self._files = list(_list_files(self.folder).items())
+        names = [name for name, _ in self._files]
+        self._licences = read_licences(self.folder, names, Path(licences) if licences is not None else None)
+        self._annotations = [layout.annotate_path(PurePosixPath(name)) if layout else Annotation() for name in names]
+        if layout and not any(isinstance(annotation, Annotation) for annotation in self._annotations):
+            reasons = Counter(map(str, self._annotations)).most_common(3)
             raise FileNotFoundError(
-                f"none of the {len(self._files)} files in {self.folder.absolute()} lies where it should ({told})."
-                f" Expected is\n{layout.drawn()}"
+                f"none of the {len(names)} files in {self.folder.absolute()} lies where source.layout expects one"
+                f" ({'; '.join(f'{count} {reason}' for reason, count in reasons)}). Expected:\n{inspect.getdoc(layout)}"
             )
 
     def __len__(self) -> int:
@@ -86,46 +84,46 @@ class Photos(Source):
 
     @property
     def identity(self) -> str:
-        """Hash of the files' names, sizes and times of change, and of what is asked of them."""
-        told = [f"{self.min_size} {self.max_pixels}"]
-        for (name, path), place in zip(self._files, self._places, strict=True):
-            told += [repr(place), repr(self._licences.get(name))]
+        """Hash of the limits and of each file's name, size, time of change, annotation and licence."""
+        facts = [f"{self.min_size} {self.max_pixels}"]
+        for (name, path), annotation in zip(self._files, self._annotations, strict=True):
+            facts += [repr(annotation), repr(self._licences.get(name))]
             try:
                 status = path.stat()
             except OSError:  # a broken link
-                told.append(name)
+                facts.append(name)
             else:
-                told.append(f"{name} {status.st_size} {status.st_mtime_ns}")
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+                facts.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
     @property
     def own_splits(self) -> Set[str | None]:
-        """Those in which the layout places any file."""
-        return {place.own_split for place in self._places if isinstance(place, Annotation)}
+        """Own splits of the data set that the layout finds."""
+        return {annotation.own_split for annotation in self._annotations if isinstance(annotation, Annotation)}
 
     def read(self, index: int) -> Picture | Rejection:
-        """Return the picture in the file with that number, the files being sorted by name."""
-        (name, path), place = self._files[index], self._places[index]
-        if isinstance(place, str):
-            return Rejection(name, place)
+        """Return the picture in file number ``index``, in the order of names, or why it gives none."""
+        (name, path), annotation = self._files[index], self._annotations[index]
+        if isinstance(annotation, str):
+            return Rejection(name, annotation)
         try:
-            data = self._content(path)
+            data = self._read_bytes(path)
             pixels = decode(data)
-            with opened(io.BytesIO(data)) as image:
-                told = read_file_metadata(image, len(data))
-            refined = self.layout.refine(place, told) if self.layout else place
-            if isinstance(refined, str):
-                return Rejection(name, refined)
-            content = hashlib.sha256(data).hexdigest()
-            return Picture(name, content, pixels, refined, told, self._licences.get(name))
+            with open_image(io.BytesIO(data)) as image:
+                file_metadata = read_file_metadata(image, len(data))
         except UnusableError as error:
             return Rejection(name, str(error))
+        complete = self.layout.add_metadata(annotation, file_metadata) if self.layout else annotation
+        if isinstance(complete, str):
+            return Rejection(name, complete)
+        content = hashlib.sha256(data).hexdigest()
+        return Picture(name, content, pixels, complete, file_metadata, self._licences.get(name))
 
-    def _content(self, path: Path) -> bytes:
-        """Return the bytes of a file that may be a picture."""
+    def _read_bytes(self, path: Path) -> bytes:
+        """Return the content of a file, if its header is that of a usable picture."""
         try:
             with path.open("rb") as file:
-                self._check_header(file)  # a film or a giant is turned away before it fills the memory
+                self._check_header(file)  # before reading all: a film or a huge picture must not fill the memory
                 file.seek(0)
                 return file.read()
         except FileNotFoundError as error:
@@ -136,31 +134,31 @@ class Photos(Source):
             raise UnusableError(f"cannot be read: {error.strerror}") from error
 
     def _check_header(self, file: BinaryIO) -> None:
-        with opened(file) as image:
+        with open_image(file) as image:
             width, height = image.size
         if min(width, height) < self.min_size:
             raise UnusableError(f"too small: {width} x {height} pixels, one patch is {self.min_size} x {self.min_size}")
         if width * height > self.max_pixels:
-            raise UnusableError(f"absurdly large: {width} x {height} pixels, the limit is {self.max_pixels} in all")
+            raise UnusableError(f"too large: {width} x {height} pixels, source.max_pixels is {self.max_pixels}")
 
 
-def _candidates(folder: Path) -> dict[str, Path]:
-    """Return every file and every link below ``folder`` under its name, sorted by name."""
+def _list_files(folder: Path) -> dict[str, Path]:
+    """Return every file and every link below ``folder`` by name, sorted by name."""
     if not folder.exists():
         raise FileNotFoundError(f"photos: there is no folder {folder.absolute()}. Give one that holds photographs.")
     if not folder.is_dir():
         raise NotADirectoryError(f"photos: {folder.absolute()} is a file. Give the folder that it lies in.")
     found: list[Path] = []
 
-    def cannot_list(error: OSError) -> None:
+    def keep_unlistable(error: OSError) -> None:
         if Path(error.filename) == folder:
             raise error
-        found.append(Path(error.filename))  # its turn to be read will say why
+        found.append(Path(error.filename))  # reading it will give the reason of its rejection
 
-    for where, folders, files in os.walk(folder, onerror=cannot_list):
-        here = Path(where)
+    for parent, folders, files in os.walk(folder, onerror=keep_unlistable):
+        here = Path(parent)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        # os.walk does not follow links to folders, so that no loop of links can catch it.
+        # os.walk does not follow links to folders, which could form a loop.
         found += [here / name for name in folders if (here / name).is_symlink()]
         found += [here / name for name in files if not name.startswith(".") and not _is_special(here / name)]
     if not found:
@@ -169,13 +167,13 @@ def _candidates(folder: Path) -> dict[str, Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether this is a pipe, a socket or a device, on which a reader would wait for ever."""
+    """Return whether this is a pipe, a socket or a device, which could block a reader for ever."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
-        return False  # a broken link, for one: a candidate, so that it is reported
+        return False  # a broken link, for one: it is kept, so that it is listed as rejected
 
 
 def _printable(path: Path) -> str:
-    """Return a path with ``/`` between its parts and bytes that are no text escaped, or no table could hold it."""
+    """Return a path with ``/`` between its parts; bytes that are not text are escaped, so that a table can hold it."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")

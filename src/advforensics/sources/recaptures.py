@@ -1,36 +1,37 @@
-"""Scenes, and displays that show a photograph of them, by the same camera."""
+"""Photographs of scenes, and photographs by the same camera of a display that shows the scene."""
 
-import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from advforensics.sources.base import Annotation, Picture, Rejection, Source
-from advforensics.sources.camera import Field
 from advforensics.sources.compact import CompactCameras
 from advforensics.sources.display import Display
 from advforensics.sources.scenes import Scenes
 
-CAMERA, NOISE, SHOWN = 4, 5, 6  # streams of random numbers
-SHARP = 0.1  # photosites, for a lens whose blur is in the light already
+CAMERA, NOISE, DISPLAYED = 4, 5, 6  # streams of random numbers
+SHARP = 0.1  # blur in photosites of a lens that is already simulated in the light
 
 
+@dataclass
 class Recaptures(Source):
-    """Two pictures of each scene, of the same size and out of the same camera: of itself, and of a photograph of it.
+    """Two pictures of each scene by the same camera: one of the scene, one of a display that shows it.
 
-    What is shown is a photograph by another camera. See :class:`Display` for what happens in between.
+    The display shows a photograph of the scene by another camera. See :class:`Display` for the model.
 
     Args:
         scenes: What is photographed.
-        camera: Draws a camera for each scene, and the one that took what is shown.
+        camera: Draws, for each scene, the camera and the one whose photograph the display shows.
         seed: Seeds cameras, displays and noise, 0 or more.
     """
 
-    def __init__(self, scenes: Scenes, camera: CompactCameras, seed: int) -> None:
-        self.scenes = scenes
-        self.camera = camera
-        self.seed = seed
-        self._scene: tuple[int, Field | Rejection] | None = None
+    scenes: Scenes
+    camera: CompactCameras
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._light = lru_cache(maxsize=1)(self.scenes.light)  # for both pictures of a scene
 
     def __len__(self) -> int:
         return 2 * len(self.scenes)
@@ -43,18 +44,15 @@ class Recaptures(Source):
     def read(self, index: int) -> Picture | Rejection:
         """Return ``scene-000000/real``, ``scene-000000/recaptured``, ``scene-000001/real``, ..."""
         number, recaptured = divmod(index, 2)
-        if self._scene is None or self._scene[0] != number:
-            self._scene = number, self.scenes.light(number)
-        light = self._scene[1]
-        scene, answer = f"scene-{number:06d}", "recaptured" if recaptured else "real"
+        light = self._light(number)
+        scene, source_class = f"scene-{number:06d}", "recaptured" if recaptured else "real"
         if isinstance(light, Rejection):
-            return Rejection(f"{light.name}, {answer}", light.reason)
+            return Rejection(f"{light.name}, {source_class}", light.reason)
         camera = self.camera.draw(np.random.default_rng([self.seed, number, CAMERA]))
         if recaptured:
-            other = np.random.default_rng([self.seed, number, SHOWN])
-            shown = self.camera.draw(other).photograph(light, other)
-            light = Display.draw(other, camera.blur).light(shown, light.shape[0], light.shape[1])
+            rng = np.random.default_rng([self.seed, number, DISPLAYED])
+            displayed = self.camera.draw(rng).photograph(light, rng)
+            light = Display.draw(rng, camera.blur).light(displayed, light.shape[0], light.shape[1])
             camera = replace(camera, blur=SHARP)
         pixels = camera.photograph(light, np.random.default_rng([self.seed, index, NOISE]))
-        content = hashlib.sha256(pixels.tobytes()).hexdigest()
-        return Picture(f"{scene}/{answer}", content, pixels, Annotation(answer, scene))
+        return Picture.simulated(f"{scene}/{source_class}", pixels, Annotation(source_class, scene))

@@ -1,17 +1,14 @@
 """Scenes in linear light with the statistics of natural ones.
 
-What is modelled, and whose model it is:
-
-* *Occlusion.* Opaque shapes in front of one another, their sizes following a power law, give the edges and the scale
+* *Occlusion.* Opaque shapes in front of one another, whose sizes follow a power law, give the edges and the scale
   invariance of photographs: the "dead leaves" of Lee, Mumford and Huang, "Occlusion Models for Natural Images", 2001.
-  That networks can learn from such pictures is shown by Baradad et al., "Learning to See by Looking at Noise",
-  arXiv 2106.05963. Thin lines stand for branches, wires and railings.
-* *Surface.* Reflectance is log-normal; every shape carries a piece of a texture (see :mod:`.textures`) and is shaded
-  as a body is.
-* *Light.* A slow field and soft cast shadows modulate everything; a few lamps and glints outshine it.
-* *Depth.* Behind the shapes lies a sky above a horizon or a wall, and often a distance that is out of focus.
+  Networks can learn from such pictures (Baradad et al., "Learning to See by Looking at Noise", arXiv 2106.05963). Thin
+  lines stand for branches, wires and railings.
+* *Surface.* Reflectance is log-normal; every shape has a piece of a texture (see :mod:`.textures`) and shading.
+* *Light.* Smooth illumination and soft cast shadows multiply everything; a few lamps and glints are brighter.
+* *Depth.* Behind the shapes lies a sky above a horizon or a wall, and often some shapes that are out of focus.
 
-Lengths are in samples, one for each photosite of the camera that will look. Edges are hard: its lens softens them.
+Lengths are in samples, one per photosite of the camera. Edges are hard: the camera's lens softens them.
 """
 
 from dataclasses import dataclass
@@ -22,8 +19,8 @@ from numpy.typing import NDArray
 
 from advforensics.sources.textures import TILE, Field, atlas, outlines, power_law_noise, power_law_sizes
 
-SUBSAMPLE_BITS = 3  # fractional bits of the coordinates that OpenCV draws with
-BAND = 32  # rows worked on at a time, so that what is needed stays in the processor's cache
+SUBSAMPLE_BITS = 3  # fractional bits of OpenCV's drawing coordinates
+BAND = 32  # rows at a time, so that the data fit into the processor's cache
 LAMP = 0.01  # share of shapes that shine or glint
 
 
@@ -35,11 +32,11 @@ class Shapes:
         outline: Vertices x, y, shape ``(n, VERTICES, 2)``.
         centre: Position x, y, shape ``(n, 2)``.
         colour: Log radiance of the three channels, shape ``(n, 3)``.
-        slope: Log radiance gained per sample along x and y, shape ``(n, 2)``: the shading.
-        texture: Which texture it carries, shape ``(n,)``.
-        contrast: Standard deviation of log radiance that the texture causes, shape ``(n,)``.
-        turn: How texture coordinates turn and zoom against the scene's: cosine and sine part, shape ``(n, 2)``.
-        offset: Which piece of the texture it shows, shape ``(n, 2)``.
+        slope: Shading: change of log radiance per sample along x and y, shape ``(n, 2)``.
+        texture: Number of its texture, shape ``(n,)``.
+        contrast: Standard deviation of log radiance from the texture, shape ``(n,)``.
+        turn: Rotation and zoom of the texture: zoom times cosine and sine, shape ``(n, 2)``.
+        offset: Position in the texture, shape ``(n, 2)``.
     """
 
     outline: NDArray[np.float64]
@@ -55,7 +52,7 @@ class Shapes:
     def draw(cls, rng: np.random.Generator, height: int, width: int, horizon: float, kinds: int) -> "Shapes":
         """Draw the shapes of one scene, most of them below the horizon.
 
-        Small shapes come in groups that share a material: foliage, pebbles, a crowd, a house. Large ones stand alone.
+        Small shapes come in groups that share a material, such as foliage or pebbles. Large ones are single.
         """
         number = int(np.exp(rng.uniform(np.log(60), np.log(2500))))
         smallest = float(np.exp(rng.uniform(np.log(2.5), np.log(16))))
@@ -65,12 +62,12 @@ class Shapes:
         groups = large + int(rng.integers(2, 15))
         group = np.concatenate([np.arange(large), rng.integers(large, groups, number - large)])
         home = np.stack([rng.uniform(0, width, groups), rng.uniform(horizon, 1.1 * height, groups)], -1)
-        # A group fills a disc in which its members cover one another about twice, however many they are.
+        # The area of a group's disc is about half of that of its members, however many they are.
         spread = np.sqrt(np.bincount(group, radii**2, groups)) * np.exp(rng.normal(-0.3, 0.4, groups))
         spread[:large] = 0
         angle, reach = rng.uniform(0, 2 * np.pi, number), np.sqrt(rng.uniform(size=number)) * spread[group]
         centre = home[group] + np.stack([1.3 * reach * np.cos(angle), 0.8 * reach * np.sin(angle)], -1)
-        # Large things tend to stand behind small ones: details lie on surfaces.
+        # Large shapes tend to lie behind small ones, as surfaces behind details.
         order = np.argsort(-np.log(radii) + rng.normal(0, 0.8, number))
         radii, group, centre = radii[order], group[order], centre[order]
 
@@ -84,7 +81,7 @@ class Shapes:
         roughness = np.exp(rng.normal(np.log(rng.uniform(0.15, 0.65)), 0.7, groups))
         turn = np.where(level[group], rng.normal(0, 0.05, number), rng.uniform(0, 2 * np.pi, number))
         zoom = np.exp(rng.uniform(np.log(0.5), 0, groups))[group]
-        own = rng.normal(0, 1, (number, 4)) * [0.05, 0.03, 0.05, rng.uniform(0.1, 0.5)]  # what tells it from its group
+        own = rng.normal(0, 1, (number, 4)) * [0.05, 0.03, 0.05, rng.uniform(0.1, 0.5)]  # how it differs from its group
         shine = rng.exponential(1.5, number) * (rng.uniform(size=number) < LAMP)
         return cls(
             outline=outlines(rng, radii, straight[group]) + centre[:, None],
@@ -103,10 +100,10 @@ class Shapes:
         Args:
             labels: Shape numbers, ``(H, W)``.
             textures: Tiles, ``(kinds, side, side)``.
-            step: Distance of neighbouring samples; above 1 for a distance that is drawn coarsely.
+            step: Distance of neighbouring samples; 2 for the half resolution of what is out of focus.
         """
         side = textures.shape[1]
-        # One picture holds all tiles, each with its first row and column repeated for interpolation across the seam.
+        # One array holds all tiles, each with its first row and column repeated for interpolation across the seam.
         tiles = np.pad(textures, ((0, 0), (0, 1), (0, 1)), mode="wrap").reshape(-1, side + 1)
         first_row = (self.texture * np.int32(side + 1)).astype(np.float32)
         radiance = np.empty((*labels.shape, 3), np.float32)
@@ -128,7 +125,7 @@ def render(rng: np.random.Generator, height: int, width: int) -> Field:
     """Render one scene.
 
     Args:
-        rng: Everything about the scene is drawn from it.
+        rng: Source of all randomness.
         height: Samples from top to bottom.
         width: Samples from left to right.
 
@@ -140,19 +137,19 @@ def render(rng: np.random.Generator, height: int, width: int) -> Field:
     shapes = Shapes.draw(rng, height, width, horizon, len(textures))
     number = len(shapes.outline)
     far = int(number * rng.uniform(0.1, 0.9)) if rng.uniform() < 0.4 else 0  # how many shapes are out of focus
-    scene = _distance(rng, height, width, horizon)
+    scene = _background(rng, height, width, horizon)
     if far:
-        scene = _composed(scene, shapes, textures, 0, far, 2)
+        scene = _draw_shapes(scene, shapes, textures, 0, far, 2)
         scene = cv2.GaussianBlur(scene, (0, 0), float(np.exp(rng.uniform(np.log(1.5), np.log(12)))))
     scene = cv2.resize(scene, (width, height), interpolation=cv2.INTER_LINEAR)
-    scene = _composed(scene, shapes, textures, far, number, 1)
-    scene = _lines(rng, scene)
-    scene *= _light(rng, height, width)[..., None]
+    scene = _draw_shapes(scene, shapes, textures, far, number, 1)
+    scene = _draw_lines(rng, scene)
+    scene *= _illumination(rng, height, width)[..., None]
     return np.asarray(scene / np.exp(np.log(scene[::8, ::8] + 1e-6).mean()), np.float32)
 
 
-def _distance(rng: np.random.Generator, height: int, width: int, horizon: float) -> Field:
-    """Return what lies behind all shapes at half resolution: sky with clouds over ground, or a wall."""
+def _background(rng: np.random.Generator, height: int, width: int, horizon: float) -> Field:
+    """Return the background at half resolution: a sky with clouds above ground, or a wall."""
     height, width = height // 2, width // 2
     side = max(height, width)
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
@@ -170,8 +167,8 @@ def _distance(rng: np.random.Generator, height: int, width: int, horizon: float)
     return np.asarray(np.exp(log), np.float32)
 
 
-def _composed(back: Field, shapes: Shapes, textures: Field, first: int, end: int, step: int) -> Field:
-    """Draw the shapes from ``first`` to before ``end`` in front of ``back``."""
+def _draw_shapes(back: Field, shapes: Shapes, textures: Field, first: int, end: int, step: int) -> Field:
+    """Draw the shapes ``first`` to ``end - 1`` in front of ``back``."""
     labels = np.full(back.shape[:2], -1, np.int32)
     fixed = np.rint(shapes.outline[first:end] * (2**SUBSAMPLE_BITS / step)).astype(np.int32)
     for number, outline in enumerate(fixed, first):
@@ -179,7 +176,7 @@ def _composed(back: Field, shapes: Shapes, textures: Field, first: int, end: int
     return np.where((labels >= 0)[..., None], shapes.radiance(labels, textures, step), back)
 
 
-def _lines(rng: np.random.Generator, scene: Field) -> Field:
+def _draw_lines(rng: np.random.Generator, scene: Field) -> Field:
     """Draw thin lines: branches, wires, railings."""
     height, width = scene.shape[:2]
     scene = np.ascontiguousarray(scene)
@@ -193,8 +190,8 @@ def _lines(rng: np.random.Generator, scene: Field) -> Field:
     return scene
 
 
-def _light(rng: np.random.Generator, height: int, width: int) -> Field:
-    """Return what the light multiplies radiance by: a slow field and the shadows of things outside the picture."""
+def _illumination(rng: np.random.Generator, height: int, width: int) -> Field:
+    """Return a factor for radiance, ``(height, width)``: smooth illumination, and shadows from outside the picture."""
     slow = rng.normal(0, rng.uniform(0.05, 0.4), (3, 4)).astype(np.float32)
     field = np.exp(cv2.resize(slow, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC))
     shadow = np.zeros_like(field)

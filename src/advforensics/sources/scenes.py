@@ -1,4 +1,4 @@
-"""What simulated cameras are pointed at: scenes by number, as light."""
+"""Scenes that simulated cameras photograph, by number, as linear light."""
 
 from abc import ABC, abstractmethod
 
@@ -10,12 +10,12 @@ from advforensics.sources.camera import Field
 from advforensics.sources.photos import Photos
 from advforensics.sources.scene import render
 
-SMALLEST = 96  # pixels along a side: below, a scene has no room for its things
+MIN_SIDE = 96  # pixels: a smaller scene has no room for its shapes
 STREAM = 0  # of random numbers
 
 
 class Scenes(ABC):
-    """Scenes in an order that depends on nothing but themselves.
+    """Scenes in a fixed order.
 
     Args:
         height: Samples from top to bottom, even.
@@ -26,37 +26,36 @@ class Scenes(ABC):
     """
 
     def __init__(self, height: int, width: int) -> None:
-        if min(height, width) < SMALLEST or height % 2 or width % 2:
+        if min(height, width) < MIN_SIDE or height % 2 or width % 2:
             raise ValueError(
-                f"source.scenes.height={height} and source.scenes.width={width} must be even and at least {SMALLEST}"
+                f"source.scenes.height={height} and source.scenes.width={width} must be even and at least {MIN_SIDE}"
             )
         self.height, self.width = height, width
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of scenes."""
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What scenes that are the same have in common, and others do not."""
+        """Text that is the same for two objects only if they give the same scenes."""
 
     @abstractmethod
     def light(self, index: int) -> Field | Rejection:
-        """Return radiance of scene ``index``, linear, ``(height, width, 3)``, RGB, geometric mean 1; or why not."""
+        """Return the linear radiance of scene ``index``, ``(height, width, 3)``, RGB, geometric mean 1; or why not."""
 
 
 class SimulatedScenes(Scenes):
-    """Scenes that are drawn; see :mod:`.scene`.
+    """Scenes that are drawn at random; see :mod:`.scene`.
 
     Args:
-        number: How many.
-        height: Samples from top to bottom, even.
-        width: Samples from left to right, even.
-        seed: Of all of them, 0 or more. Scene ``i`` depends on ``(seed, i)`` and the size alone.
+        number: How many, 1 or more.
+        height, width: As for `Scenes`.
+        seed: 0 or more. Scene ``i`` depends on ``(seed, i)`` and the size alone.
 
     Raises:
-        ValueError: If there is none, or a side is odd or too small.
+        ValueError: If there is no scene, or a side is odd or too small.
     """
 
     def __init__(self, number: int, height: int, width: int, seed: int) -> None:
@@ -79,15 +78,14 @@ class SimulatedScenes(Scenes):
 
 
 class PhotographedScenes(Scenes):
-    """Your own photographs as scenes: shrunk until nothing is left of the camera that took them, and made light again.
+    """Your own photographs as scenes: converted to linear light and shrunk to remove the traces of their cameras.
 
-    Each is averaged over blocks of at least two by two pixels, as large as leave ``height`` and ``width``, and its
-    middle is taken. The curve of sRGB (IEC 61966-2-1) is undone; what was clipped stays clipped.
+    Each is averaged over blocks of at least two by two pixels, the largest that leave ``height`` and ``width``, and
+    cropped to its middle. The curve of sRGB (IEC 61966-2-1) is undone; clipped values stay clipped.
 
     Args:
         folder: Where the photographs are.
-        height: Samples from top to bottom, even.
-        width: Samples from left to right, even.
+        height, width: As for `Scenes`.
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no file.
@@ -103,7 +101,7 @@ class PhotographedScenes(Scenes):
 
     @property
     def identity(self) -> str:
-        """The files and the size."""
+        """The photographs and the size."""
         return f"{self.photos.identity} {self.height} {self.width}"
 
     def light(self, index: int) -> Field | Rejection:
@@ -115,20 +113,16 @@ class PhotographedScenes(Scenes):
         rows, columns = pixels.shape[:2]
         block = min(rows // self.height, columns // self.width)
         if block < 2:
-            return Rejection(
-                picture.name, f"{columns} x {rows} pixels, a scene needs twice {self.width} x {self.height}"
-            )
+            reason = f"{columns} x {rows} pixels, a scene needs twice {self.width} x {self.height}"
+            return Rejection(picture.name, reason)
         rows, columns = rows // block, columns // block
         display = np.asarray(pixels[: rows * block, : columns * block] / np.float32(255), np.float32)
         linear = cv2.resize(to_linear(display), (columns, rows), interpolation=cv2.INTER_AREA)
         top, left = (rows - self.height) // 2, (columns - self.width) // 2
-        scene = linear[top : top + self.height, left : left + self.width] + 1e-3  # no light at all is no radiance
+        scene = linear[top : top + self.height, left : left + self.width] + 1e-3  # radiance must be positive
         return np.asarray(scene / np.exp(np.log(scene).mean()), np.float32)
 
 
 def to_linear(display: Field) -> Field:
     """Undo sRGB's curve: display values in [0, 1] to linear light in [0, 1], any shape."""
-    return np.asarray(
-        np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4),
-        np.float32,
-    )
+    return np.asarray(np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4), np.float32)

@@ -1,9 +1,9 @@
 """Photographs of scenes by simulated cameras: with simulated scenes, a source that needs no data.
 
-What a simulated scene is made of is documented in :mod:`.scene`, what a camera does to it in :mod:`.camera`.
+See :mod:`.scene` for what a simulated scene is made of, and :mod:`.camera` for what a camera does to it.
 """
 
-import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,19 +14,19 @@ from advforensics.sources.scenes import Scenes
 STREAM = 1  # of random numbers; scenes have another
 
 
+@dataclass(frozen=True)
 class Simulator(Source):
-    """Photographs that a seed draws: each shows a scene of its own, taken by a camera of its own.
+    """One photograph of each scene, each by a camera of its own.
 
     Args:
-        scenes: What they show.
+        scenes: What the photographs show.
         camera: Draws the cameras.
         seed: Seeds the cameras, 0 or more. Picture ``i`` depends on ``(seed, i)`` and scene ``i`` alone.
     """
 
-    def __init__(self, scenes: Scenes, camera: CompactCameras, seed: int) -> None:
-        self.scenes = scenes
-        self.camera = camera
-        self.seed = seed
+    scenes: Scenes
+    camera: CompactCameras
+    seed: int
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -42,5 +42,4 @@ class Simulator(Source):
         light = self.scenes.light(index)
         if isinstance(light, Rejection):
             return light
-        pixels = self.camera.draw(rng).photograph(light, rng)
-        return Picture(f"scene-{index:06d}", hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
+        return Picture.simulated(f"scene-{index:06d}", self.camera.draw(rng).photograph(light, rng))

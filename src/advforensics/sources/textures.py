@@ -1,8 +1,8 @@
 """Textures that cover the surfaces of a simulated scene: square tiles that repeat without a seam.
 
-Noise whose spectrum falls as photographs' spectra do, and procedural leaves and masonry, are what Baradad et al.,
-"Learning to See by Looking at Noise", arXiv 2106.05963, found networks can learn vision from; sizes that follow a power
-law come from Lee, Mumford and Huang, "Occlusion Models for Natural Images", 2001.
+Networks can learn vision from noise with the spectrum of photographs and from procedural leaves and masonry (Baradad et
+al., "Learning to See by Looking at Noise", arXiv 2106.05963). Sizes follow a power law (Lee, Mumford and Huang,
+"Occlusion Models for Natural Images", 2001).
 """
 
 import cv2
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 
-TILE = 512  # side of a tile; every surface shows another piece of it, so the repeat is not seen
-VERTICES = 24  # of an outline: smooth enough for the sizes that occur, and divisible by 3, 4 and 6 corners
+TILE = 512  # side of a tile; every surface shows another piece of it, so the repetition is not visible
+VERTICES = 24  # of an outline: enough for smooth curves, and divisible by 3, 4 and 6 corners
 
 
 def power_law_noise(rng: np.random.Generator, side: int, exponent: float, stretch: float = 1.0) -> Field:
     """Return periodic Gaussian noise with the amplitude spectrum ``1 / f**exponent``.
 
     Args:
-        rng: Where the randomness comes from.
+        rng: Source of randomness.
         side: Side of the square in samples.
-        exponent: 0 is white noise, 1 what photographs have on average, 2 is as soft as clouds.
-        stretch: Above 1, structures are that many times longer along x than along y.
+        exponent: 0 is white noise, 1 is usual for photographs, 2 is as soft as clouds.
+        stretch: Structures are this many times longer along x than along y.
 
     Returns:
         Array of shape ``(side, side)`` with mean 0 and standard deviation 1.
@@ -51,12 +51,12 @@ def power_law_sizes(rng: np.random.Generator, n: int, low: float, high: float, e
 def outlines(
     rng: np.random.Generator, radii: NDArray[np.float64], straight: NDArray[np.float64] | float = 0.5
 ) -> NDArray[np.float64]:
-    """Return closed outlines around the origin: lumps and leaves, boards and prisms.
+    """Return closed outlines around the origin: round lumps, and polygons with straight edges.
 
     Args:
-        rng: Where the randomness comes from.
+        rng: Source of randomness.
         radii: Sizes, shape ``(n,)``.
-        straight: Probability of straight edges, for all or for each.
+        straight: Probability of straight edges, one number or one per outline.
 
     Returns:
         Vertices, shape ``(n, VERTICES, 2)``, x before y.
@@ -69,18 +69,18 @@ def outlines(
     sector = np.pi / rng.choice([3, 4, 4, 4, 6], (n, 1))
     polygon = np.cos(sector) / np.cos(angle % (2 * sector) - sector)
     reach = np.where((rng.uniform(size=n) < straight)[:, None], polygon, np.clip(lump, 0.3, 2.0))
-    # A square has its first corner at angle 0; an eighth of a turn lays its sides along the axes before stretching.
+    # A square has its first corner at angle 0: turn it by 45 degrees, so that it is stretched along its sides.
     points = np.stack([reach * np.cos(angle + np.pi / 4), reach * np.sin(angle + np.pi / 4)], axis=-1)
     aspect = np.exp(rng.normal(0, 0.5, (n, 1, 1)))
     points *= np.concatenate([aspect, 1 / aspect], axis=-1)
-    # Upright and level edges are commoner than slanted ones.
+    # Vertical and horizontal edges are more common than slanted ones.
     turn = np.where(rng.uniform(size=n) < 0.5, rng.normal(0, 0.05, n), rng.uniform(0, np.pi, n))
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     return np.asarray(np.einsum("ijn,nvj->nvi", rotation, points) * radii[:, None, None])
 
 
-def leaves(rng: np.random.Generator, side: int, smallest: float) -> Field:
-    """Return small opaque leaves or pebbles in front of one another, radii from ``smallest`` samples upwards."""
+def leaf_texture(rng: np.random.Generator, side: int, smallest: float) -> Field:
+    """Return overlapping leaves or pebbles, with radii from ``smallest`` samples upwards."""
     canvas = np.zeros((side, side), np.float32)
     radii = power_law_sizes(rng, 2500, smallest, 15 * smallest, 3.0)
     points = outlines(rng, radii) + rng.uniform(0, side, (len(radii), 1, 2))
@@ -108,8 +108,8 @@ def atlas(rng: np.random.Generator, side: int = TILE) -> NDArray[np.float32]:
             power_law_noise(rng, side, rng.uniform(0.9, 1.3)),
             power_law_noise(rng, side, rng.uniform(0.3, 0.8)),
             power_law_noise(rng, side, rng.uniform(0.5, 1.0), stretch=float(np.exp(rng.uniform(1, 3)))),
-            leaves(rng, side, smallest=1.5),
-            leaves(rng, side, smallest=3.5),
+            leaf_texture(rng, side, smallest=1.5),
+            leaf_texture(rng, side, smallest=3.5),
             masonry(rng, side),
         ]
     )

@@ -1,1 +1,1 @@
-"""Tables in, tables out: curves, intervals, comparisons, radii. Nothing here imports torch."""
+"""Statistics of sample tables: curves, intervals, comparisons, radii. Nothing here imports torch."""

@@ -1,15 +1,14 @@
-"""Whether one defense really beats another: paired differences with intervals, p-values, corrected for their number.
+"""Comparisons of defenses: paired differences with intervals, and p-values corrected for their number.
 
-Two defenses are judged on the same photographs, which cancels what makes photographs easy or hard for both; their
-training seeds have nothing to do with each other. So the difference of two accuracies varies in three ways: with the
-photographs drawn, and with the trainings of either defense. Its variance is that of clustering in several ways
-(Cameron, Gelbach & Miller 2011, Robust inference with multiway clustering, J. Bus. Econ. Stat. 29(2), 238-249): one
-term for each way, less what photographs and trainings share, which would be counted twice. Few photographs and fewer
-seeds make the variance itself unsure, and Student's t with the degrees of freedom of Satterthwaite (1946, Biometrics
-Bulletin 2(6), 110-114) allows for that.
+Two defenses are judged on the same photographs, which cancels what makes a photograph easy or hard for both. Their
+training seeds are unrelated. So the difference of two accuracies varies with the photographs and with the trainings of
+either defense. Its variance is that of multiway clustering (Cameron, Gelbach & Miller 2011, Robust inference with
+multiway clustering, J. Bus. Econ. Stat. 29(2), 238-249): the sum of one term per source, less what photographs and
+trainings share, which would count twice. With few photographs and fewer seeds the variance itself is uncertain.
+Student's t with the degrees of freedom of Satterthwaite (1946, Biometrics Bulletin 2(6), 110-114) allows for that.
 
-The bootstrap and the sign-flip test that one would try first both claim too much: ``experiments/comparisons`` measures
-how often each finds a difference where there is none.
+The bootstrap and the sign-flip test find differences too often where there are none; ``experiments/comparisons``
+measures how often.
 """
 
 from collections.abc import Sequence
@@ -20,150 +19,137 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from advforensics.statistics.intervals import Floats
+from advforensics.statistics.intervals import Floats, Interval
 from advforensics.statistics.outcomes import WORST, Outcomes, outcomes_by_defense
 
 COLUMNS = [
     *("norm", "domain", "eps_levels", "first", "second", "estimate", "low", "high", "p", "p_holm", "comparisons"),
     *("images", "photographs", "seeds"),
 ]
-Point = tuple[str, str, float]  # norm, domain, radius in levels
+Condition = tuple[str, str, float]  # norm, domain, radius in levels
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A difference with its 95% interval and the p-value of there being none; all but the estimate NaN if unknown."""
+class Difference(Interval):
+    """A difference, its 95% interval and the p-value of no difference; where unknown, all but the estimate are NaN."""
 
-    estimate: float
-    low: float
-    high: float
     p: float
 
 
-def comparisons(samples: pd.DataFrame, points: Sequence[Point]) -> pd.DataFrame:
-    """Compare the robust accuracy of every pair of defenses at some points.
+def comparisons(samples: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Compare the robust accuracy of every pair of defenses.
 
-    With one training of each defense the interval and p-value speak of these two trained detectors; with several they
-    speak of the defenses.
+    With one training of each defense, interval and p-value are about these two detectors; with several, about the
+    defenses.
 
     Args:
         samples: As for :func:`advforensics.statistics.curves.curves`, with two defenses or more.
-        points: Where, as (norm, domain, eps_levels).
+        conditions: Where to compare, as (norm, domain, eps_levels).
 
     Returns:
-        One row per point and pair with the columns `COLUMNS`: of the two, ``first`` is the one that is right more
-        often; ``estimate`` is first less second, as a fraction; ``p_holm`` is ``p`` corrected for the number of rows,
-        ``comparisons``; ``seeds`` counts the trainings of the defense that has fewer.
+        One row per condition and pair with the columns `COLUMNS`. ``first`` is the defense with the higher accuracy;
+        ``estimate`` is its accuracy less that of ``second``, as a fraction. ``p_holm`` is ``p`` corrected for the
+        number of rows, ``comparisons`` (Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J.
+        Statist. 6(2), 65-70). ``seeds`` counts the trainings of the defense that has fewer.
 
     Raises:
-        ValueError: As ``curves``; or there is one defense only, two were judged on different images, or a point was not
-            swept.
+        ValueError: As ``curves``; or there is only one defense, two were not swept over the same images, or a condition
+            was not swept.
     """
-    wanted = pd.MultiIndex.from_tuples([(norm, domain) for norm, domain, _ in points])
-    compared = pd.MultiIndex.from_frame(samples[["norm", "domain"]]).isin(wanted)
-    radii = {0.0, *(eps_levels for *_, eps_levels in points)}
+    norm_domains = pd.MultiIndex.from_tuples([condition[:2] for condition in conditions])
+    compared = pd.MultiIndex.from_frame(samples[["norm", "domain"]]).isin(norm_domains)
+    radii = {0.0, *(eps_levels for *_, eps_levels in conditions)}
     by_defense = outcomes_by_defense(samples[compared & samples["eps_levels"].isin(radii)])
     if len(by_defense) < 2:
-        raise ValueError(f"Nothing to compare: the sample table has one defense only, {list(by_defense)}.")
+        raise ValueError(f"nothing to compare: the sample tables hold one defense only, {list(by_defense)}")
     rows = []
-    for norm, domain, eps_levels in points:
-        for one, other in combinations(by_defense, 2):
-            names = (one, other)
-            if set(by_defense[one].sample) != set(by_defense[other].sample):
+    for condition in conditions:
+        for names in combinations(by_defense, 2):
+            if set(by_defense[names[0]].sample) != set(by_defense[names[1]].sample):
                 raise ValueError(
-                    f"{one} and {other} were not swept over the same images: sweep both over one test set."
+                    f"{' and '.join(names)} were not swept over the same images; use one test set for both"
                 )
-            standing = [_standing(by_defense[name], name, (norm, domain, eps_levels)) for name in names]
-            if standing[1].mean() > standing[0].mean():
-                names, standing = (other, one), standing[::-1]
+            correct = [_correct(by_defense[name], name, condition) for name in names]
+            if correct[1].mean() > correct[0].mean():
+                names, correct = names[::-1], correct[::-1]
             outcomes = by_defense[names[0]]
-            group = outcomes.group[outcomes.runs()[0]]
+            group = outcomes.group[outcomes.rows_by_seed()[0]]
             rows.append(
                 {
-                    **{"norm": norm, "domain": domain, "eps_levels": eps_levels, "first": names[0], "second": names[1]},
-                    **vars(difference(standing[0], standing[1], group)),
-                    **{"images": len(group), "photographs": len(set(group)), "seeds": min(map(len, standing))},
+                    **dict(zip(COLUMNS, (*condition, *names), strict=False)),
+                    **vars(difference(correct[0], correct[1], group)),
+                    **{"images": len(group), "photographs": len(set(group)), "seeds": min(map(len, correct))},
                 }
             )
     table = pd.DataFrame(rows)
-    table = table.assign(p_holm=holm(table["p"]), comparisons=len(table))
-    return table[COLUMNS]
+    return table.assign(p_holm=_holm(table["p"]), comparisons=len(table))[COLUMNS]
 
 
 def difference(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Difference:
-    """Compare two means of the same images, each over trainings of its own.
+    """Compare the means of two defenses over the same images.
 
     Args:
         first: A value for each training and image, shape ``(trainings, images)``.
         second: Likewise, for the same images; the number of trainings may differ.
         groups: The photograph of each image, shape ``(images,)``.
     """
-    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    size = np.bincount(member).astype(float)
-    sides = [
-        np.stack([np.bincount(member, weights=run) / size for run in np.asarray(side, dtype=float)])
-        for side in (first, second)
+    names, photograph = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    size = np.bincount(photograph).astype(float)
+    means = [
+        np.stack([np.bincount(photograph, weights=training) / size for training in np.asarray(values, dtype=float)])
+        for values in (first, second)
     ]
     weight = size / size.mean()
-    by_photograph = sides[0].mean(axis=0) - sides[1].mean(axis=0)
+    by_photograph = means[0].mean(axis=0) - means[1].mean(axis=0)
     estimate = float(np.mean(weight * by_photograph))
     if len(names) < 2:
         return Difference(estimate, np.nan, np.nan, np.nan)
     terms = [(_variance(weight * (by_photograph - estimate)), len(names) - 1)]
-    terms += [(_of_trainings(side, weight), len(side) - 1) for side in sides if len(side) > 1]
+    terms += [(_training_variance(side, weight), len(side) - 1) for side in means if len(side) > 1]
     variance = sum(term for term, _ in terms)
-    # No test of signs could be surer with so few photographs; and differences all alike are no certainty.
-    least = 2.0 ** (1 - len(names))
+    # No smaller than the least p-value of a sign test: equal differences on few photographs are no certainty.
+    least_p = 2.0 ** (1 - len(names))
     if variance == 0:
-        return Difference(estimate, estimate, estimate, least if estimate else 1.0)
+        return Difference(estimate, estimate, estimate, least_p if estimate else 1.0)
     freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
     error = np.sqrt(variance)
-    reach = float(stats.t.ppf(0.975, freedom) * error)
-    p = max(float(2 * stats.t.sf(abs(estimate) / error, freedom)), least)
-    return Difference(estimate, max(estimate - reach, -1.0), min(estimate + reach, 1.0), p)
+    half_width = float(stats.t.ppf(0.975, freedom) * error)
+    p = max(float(2 * stats.t.sf(abs(estimate) / error, freedom)), least_p)
+    return Difference(estimate, max(estimate - half_width, -1.0), min(estimate + half_width, 1.0), p)
 
 
-def holm(p: ArrayLike) -> Floats:
-    """Correct p-values for their number, so that the chance of a single false claim stays below the level.
-
-    Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6(2), 65-70.
-
-    Args:
-        p: Shape ``(comparisons,)``; NaN where unknown, which stays so and counts among the comparisons.
-    """
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p)  # NaN comes last
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return corrected
+def _holm(p: "pd.Series[float]") -> NDArray[np.float64]:
+    """Correct p-values by Holm's method; NaN stays NaN, and counts as a comparison."""
+    corrected = multipletests(p.fillna(1.0), method="holm")[1]
+    return np.where(p.isna(), np.nan, corrected)
 
 
-def _standing(outcomes: Outcomes, defense: str, point: Point) -> NDArray[np.bool_]:
-    """Return whether each image is right under every attack at a point, by training: (trainings, images)."""
-    found = (outcomes.cells[["norm", "domain", "eps_levels"]] == list(point)).all(axis=1) & (
-        outcomes.cells["attack"] == WORST
-    )
+def _correct(outcomes: Outcomes, defense: str, condition: Condition) -> NDArray[np.bool_]:
+    """Return whether each image is right under every attack, by training: (trainings, images)."""
+    conditions = outcomes.conditions[["norm", "domain", "eps_levels", "attack"]]
+    found = (conditions == [*condition, WORST]).all(axis=1)
     if found.sum() != 1:
-        raise ValueError(f"{defense} was not swept at {point}: compare at a norm, domain and radius of every sweep.")
-    return np.stack([outcomes.correct[found.argmax(), rows] for rows in outcomes.runs()])
+        raise ValueError(f"{defense} was not swept at {condition}; compare at a norm, domain and radius of every sweep")
+    return np.stack([outcomes.correct[found.argmax(), rows] for rows in outcomes.rows_by_seed()])
 
 
 def _variance(deviations: Floats) -> float:
-    """Return the variance of a mean from the deviations of what it is taken over."""
+    """Return the variance of a mean, given the deviations of its terms."""
     return float(np.sum(deviations**2) / (len(deviations) * (len(deviations) - 1)))
 
 
-def _of_trainings(side: Floats, weight: Floats) -> float:
-    """Return the part of a mean's variance that its trainings make.
+def _training_variance(means: Floats, weight: Floats) -> float:
+    """Return the part of a mean's variance that is due to its trainings.
 
     Args:
-        side: Means by training and photograph, shape ``(trainings, photographs)``.
+        means: By training and photograph, shape ``(trainings, photographs)``.
         weight: Of the photographs, 1 on average.
     """
-    trainings, photographs = side.shape
-    by_training = (side * weight).mean(axis=1)
-    by_photograph = side.mean(axis=0)
-    own = weight * (side - by_photograph - (by_training - by_training.mean())[:, None])
-    shared = np.sum(own**2) / ((trainings - 1) * (photographs - 1)) / (trainings * photographs)
-    return max(_variance(by_training - by_training.mean()) - float(shared), 0.0)
+    trainings, photographs = means.shape
+    by_training = (means * weight).mean(axis=1)
+    deviation = by_training - by_training.mean()
+    residual = weight * (means - means.mean(axis=0) - deviation[:, None])
+    shared = np.sum(residual**2) / ((trainings - 1) * (photographs - 1)) / (trainings * photographs)
+    return max(_variance(deviation) - float(shared), 0.0)

@@ -1,4 +1,6 @@
-"""From the sample table to curves: every score against epsilon, with its interval."""
+"""Curves: every score as a function of the radius, with intervals, from the sample table."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,98 +14,73 @@ COLUMNS = [
     *("estimate", "low", "high", "images", "photographs", "seeds"),
 ]
 
-# A metric, the indices of the cells it is given for, and its replicates of shape (those cells, 1 + resamples).
-Score = tuple[str, NDArray[np.int64], Replicates]
 
+def curves(samples: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
+    """Score every defense after every attack of its cascades at every radius.
 
-def curves(samples: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
-    """Score every detector after every attack of its cascades at every epsilon.
+    An attack meets only the images that earlier attacks of the cascade have left standing; its scores are of all images
+    in the state after it. `WORST` combines all attacks of a norm and domain; post-processing is not one of them.
 
-    An attack meets only what those before it in the cascade have left standing, and its scores tell how things stand
-    after all of them. `WORST` takes every attack of a norm and domain together; post-processing is no part of it.
+    The metrics, fractions in [0, 1] unless said otherwise:
 
-    The metrics, all as fractions in [0, 1] unless said otherwise:
-
-    - ``accuracy``; under `WORST` this is the robust accuracy.
-    - ``balanced_accuracy``: mean of the recalls of the classes; 1/K for a detector that always says the same.
-    - ``attack_success_rate``: share of the images classified right at epsilon 0 that are now wrong.
-    - ``passes_as_pristine``: share of the images of other classes that are answered class 0, what a forger wants;
-      under `WORST`, answered so after any attack. Attacks that take whatever class comes first may leave it lower than
-      a forger could make it. NaN when there are no such images. Only where class 0 means that nothing is wrong with
-      a picture, as is ``auroc``.
-    - ``auroc``: class 0 against the rest, by ``score``; NaN when all images are on one side. Under `WORST` each
-      image has the least favourable of its scores.
+    - ``accuracy``: under `WORST` this is the robust accuracy.
+    - ``balanced_accuracy``: mean recall over classes; 1/K for a detector that always gives the same answer.
+    - ``attack_success_rate``: share of the images right at radius 0 that are now wrong.
+    - ``passes_as_pristine``: share of the images of other classes that are answered class 0, the aim of a forger; under
+      `WORST`, answered so after any attack. Untargeted attacks take any wrong class, so a forger may reach more. NaN if
+      there are no such images. Like ``auroc``, only if class 0 means an unaltered picture.
+    - ``auroc``: class 0 against the others, by ``score``; NaN if all images are on one side. Under `WORST` each image
+      has the least favourable of its scores.
     - ``success_linf_levels``, ``success_rms_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion
-      of the images counted by the success rate; NaN when there are none. Each counts with the change that felled it,
-      whichever attack that was. Not given for `WORST`.
-    - ``clean_prediction_share``, for `WORST` at epsilon 0 only: share of the class predicted most often, 1 for a
-      detector that has collapsed to one class.
+      of the images that the success rate counts, each as changed by the attack it fell to; NaN if there are none. Not
+      given for `WORST`.
+    - ``clean_prediction_share``: share of the most frequent answer, only for `WORST` at radius 0; 1 for a detector that
+      has collapsed to one class.
 
     Args:
         samples: Sample tables of one task and one detector architecture, any number of defenses and training seeds.
-        seed: Of the bootstrap; see `Bootstrap`. Training seeds are resampled too, and estimates are means over them.
-        resamples: Of the bootstrap. AUROC uses at most 300 of them.
+        resamples: Of the bootstrap over photographs and training seeds. AUROC uses at most 300 of them.
 
     Returns:
-        One row per ``defense, norm, domain, attack, eps_levels, metric`` with the attack's ``knowledge``, ``estimate``,
-        the 95% limits ``low`` and ``high``, and on how many ``images``, ``photographs`` and training ``seeds`` it
-        rests.
+        One row per ``defense, norm, domain, attack, eps_levels, metric`` with the attack's ``knowledge``, the
+        ``estimate`` as a mean over training seeds, its 95% limits ``low`` and ``high``, and the number of ``images``,
+        ``photographs`` and training ``seeds``.
 
     Raises:
         ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
-            the same samples; clean rows (epsilon 0) are missing or contradict each other.
+            the same samples; clean rows (radius 0) are missing or contradict each other.
     """
     parts = []
     for defense, outcomes in outcomes_by_defense(samples).items():
-        bootstrap = Bootstrap(outcomes.group, outcomes.seed, resamples=resamples, seed=seed)
-        scores = _scores(outcomes, bootstrap)
-        if samples.attrs.get("null_first", True):
-            scores += _detection_scores(outcomes, bootstrap)
-        parts += [_tidy(outcomes, defense, score) for score in scores]
-    return pd.concat(parts, ignore_index=True)
+        sizes = {"images": len(set(outcomes.sample)), "photographs": len(set(outcomes.group))}
+        sizes["seeds"] = len(outcomes.rows_by_seed())
+        for metric, conditions, score in _scores(outcomes, resamples, samples.attrs.get("null_first", True)):
+            low, high = score.limits()
+            limits = {"estimate": score.estimate, "low": low, "high": high}
+            parts.append(outcomes.conditions.iloc[conditions].assign(defense=defense, metric=metric, **limits, **sizes))
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
-def _scores(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Score]:
-    """Return the scores that every task has."""
-    everywhere, attacked = np.arange(len(outcomes.cells)), np.arange(outcomes.attacked)
+def _scores(
+    outcomes: Outcomes, resamples: int, null_first: bool
+) -> Iterator[tuple[str, NDArray[np.int64], Replicates]]:
+    """Yield each metric, the indices of its conditions, and its scores ``(those conditions, 1 + resamples)``."""
+    bootstrap = Bootstrap(outcomes.group, outcomes.seed, resamples=resamples)
+    every, attacks = np.arange(len(outcomes.conditions)), np.arange(outcomes.attack_conditions)
     was_right = outcomes.correct[outcomes.clean]
     fallen = was_right & ~outcomes.correct
-    scores: list[Score] = [
-        ("accuracy", everywhere, bootstrap.mean(outcomes.correct)),
-        ("balanced_accuracy", everywhere, bootstrap.balanced_accuracy(outcomes.correct, outcomes.label)),
-        ("attack_success_rate", everywhere, bootstrap.ratio(fallen, was_right)),
-    ]
+    yield "accuracy", every, bootstrap.mean(outcomes.correct)
+    yield "balanced_accuracy", every, bootstrap.balanced_accuracy(outcomes.correct, outcomes.label)
+    yield "attack_success_rate", every, bootstrap.ratio(fallen, was_right)
     for name, values in outcomes.distortion.items():
-        scores.append((f"success_{name}", attacked, bootstrap.ratio(values * fallen[attacked], fallen[attacked])))
-    clean = np.unique(outcomes.clean[outcomes.attacked :])
-    favourite = np.empty((len(clean), len(outcomes.label)), dtype=np.int64)
-    for rows in outcomes.runs():
-        for cell, predicted in zip(favourite, outcomes.predicted[clean], strict=True):
-            cell[rows] = np.bincount(predicted[rows]).argmax()
-    scores.append(("clean_prediction_share", clean, bootstrap.mean(outcomes.predicted[clean] == favourite)))
-    return scores
-
-
-def _detection_scores(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Score]:
-    """Score what only a null class has."""
-    everywhere = np.arange(len(outcomes.cells))
-    altered = np.broadcast_to(outcomes.label != 0, outcomes.correct.shape)
-    return [
-        ("passes_as_pristine", everywhere, bootstrap.ratio(outcomes.pristine & altered, altered)),
-        ("auroc", everywhere, bootstrap.auroc(outcomes.score, outcomes.label != 0)),
-    ]
-
-
-def _tidy(outcomes: Outcomes, defense: str, score: Score) -> pd.DataFrame:
-    metric, cells, replicates = score
-    low, high = replicates.limits()
-    return outcomes.cells.iloc[cells].assign(
-        defense=defense,
-        metric=metric,
-        estimate=replicates.estimate,
-        low=low,
-        high=high,
-        images=len(set(outcomes.sample)),
-        photographs=len(set(outcomes.group)),
-        seeds=len(outcomes.runs()),
-    )[COLUMNS]
+        yield f"success_{name}", attacks, bootstrap.ratio(values * fallen[attacks], fallen[attacks])
+    clean = np.unique(outcomes.clean[outcomes.attack_conditions :])
+    most_frequent = np.empty((len(clean), len(outcomes.label)), dtype=np.int64)
+    for rows in outcomes.rows_by_seed():
+        for answer, predicted in zip(most_frequent, outcomes.predicted[clean], strict=True):
+            answer[rows] = np.bincount(predicted[rows]).argmax()
+    yield "clean_prediction_share", clean, bootstrap.mean(outcomes.predicted[clean] == most_frequent)
+    if null_first:
+        altered = np.broadcast_to(outcomes.label != 0, outcomes.correct.shape)
+        yield "passes_as_pristine", every, bootstrap.ratio(outcomes.pristine & altered, altered)
+        yield "auroc", every, bootstrap.auroc(outcomes.score, outcomes.label != 0)

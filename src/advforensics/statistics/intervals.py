@@ -1,14 +1,14 @@
-"""How sure a score is: bootstrap over photographs, and over training seeds where there are several.
+"""Confidence intervals of scores by bootstrap over photographs and, where there are several, over training seeds.
 
-Patches of one photograph are alike, so they are resampled together: photographs are drawn with replacement, and a
-photograph brings all its patches (cluster bootstrap: Field & Welsh 2007, Bootstrapping clustered data, J. R. Statist.
-Soc. B 69(3), 369-390). Training seeds are a second factor crossed with the first, for the same photographs are judged
-under each seed; both are drawn, independently (Owen 2007, The pigeonhole bootstrap, Ann. Appl. Stat. 1(2), 386-411).
-The intervals are 95% percentile intervals. With a dozen photographs or three seeds they tend to be a little too narrow;
-for differences between defenses, where that would claim too much, see :mod:`advforensics.statistics.comparisons`.
+Patches of one photograph resemble each other. Photographs are therefore drawn with replacement, each with all of its
+patches (cluster bootstrap: Field & Welsh 2007, Bootstrapping clustered data, J. R. Statist. Soc. B 69(3), 369-390).
+Training seeds are a second, crossed factor, since every training is judged on the same photographs. Photographs and
+seeds are drawn independently (Owen 2007, The pigeonhole bootstrap, Ann. Appl. Stat. 1(2), 386-411). The intervals are
+95% percentile intervals. With a dozen photographs or three seeds they tend to be slightly too narrow. For differences
+between defenses that would claim too much; :mod:`advforensics.statistics.comparisons` uses another method.
 
-A resample is a row of counts: how often each photograph was drawn. Scores are functions of sums over photographs, so
-one matrix product gives every resample at once.
+A resample is a row of counts: how often each photograph was drawn. All scores are functions of sums over photographs,
+so one matrix product computes them for every resample at once.
 """
 
 from dataclasses import dataclass
@@ -20,177 +20,166 @@ from scipy import sparse
 
 Floats = NDArray[np.float64]
 
-LEVELS = (0.025, 0.975)
-FEW_PHOTOGRAPHS = 10  # below, a bootstrap over photographs draws from too few to show how they differ
+QUANTILES = (0.025, 0.975)
+FEW_PHOTOGRAPHS = 10  # with fewer, the bootstrap cannot show how much photographs differ
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its 95% interval; ``low`` and ``high`` are NaN where they cannot be told."""
+    """A score and its 95% interval; ``low`` and ``high`` are NaN where the interval is unknown."""
 
     estimate: float
     low: float
     high: float
 
 
-def ends(low: float, high: float, how: str) -> str:
-    """Write the ends of an interval: ``[36.0, 46.0]``, or ``[unknown]`` where they are NaN.
-
-    Args:
-        low: Lower end.
-        high: Upper end.
-        how: How to write a number, a format specification.
-    """
-    return "[unknown]" if np.isnan([low, high]).any() else f"[{low:{how}}, {high:{how}}]"
+def format_interval(low: float, high: float, number_format: str) -> str:
+    """Write an interval as ``[36.0, 46.0]``, or as ``[unknown]`` if a limit is NaN."""
+    if np.isnan([low, high]).any():
+        return "[unknown]"
+    return f"[{low:{number_format}}, {high:{number_format}}]"
 
 
 @dataclass(frozen=True, eq=False)
 class Replicates:
-    """A score on the table as it is and on every resample of it.
+    """A score on the original table and on every resample of it.
 
     Attributes:
-        scores: Shape ``(..., 1 + resamples)``. Entry 0 is the estimate; NaN where a score is undefined, as the mean
-            over nothing is.
+        scores: Shape ``(..., 1 + resamples)``. Entry 0 is the estimate. NaN where a score is undefined, such as the
+            mean of an empty set.
     """
 
     scores: Floats
 
     @property
     def estimate(self) -> Floats:
-        """The score on the table as it is, shape ``(...)``."""
+        """The score on the original table, shape ``(...)``."""
         return np.asarray(self.scores[..., 0])
 
     def limits(self) -> tuple[Floats, Floats]:
-        """Return the lower and upper ends of the 95% intervals, each of shape ``(...)``."""
+        """Return the lower and upper limits of the 95% intervals, each of shape ``(...)``."""
         resampled = self.scores[..., 1:]
-        ends = pd.DataFrame(resampled.reshape(-1, resampled.shape[-1]).T).quantile(list(LEVELS)).to_numpy()
-        low, high = ends.reshape(2, *resampled.shape[:-1])
+        limits = pd.DataFrame(resampled.reshape(-1, resampled.shape[-1]).T).quantile(list(QUANTILES)).to_numpy()
+        low, high = limits.reshape(2, *resampled.shape[:-1])
         return low, high
 
     def interval(self) -> Interval:
-        """Return the interval of a single score, that is, of ``scores`` of shape ``(1 + resamples,)``."""
+        """Return the interval of a single score: ``scores`` has the shape ``(1 + resamples,)``."""
         low, high = self.limits()
         return Interval(float(self.estimate), float(low), float(high))
 
 
 class Bootstrap:
-    """Resamples of the rows of a table by photograph and by training seed, drawn once for every score.
+    """Resamples of the rows of a table by photograph and by training seed; all scores use the same resamples.
 
-    Every score takes values of shape ``(..., rows)``, is computed for each training seed by itself and then averaged
-    over the seeds that were drawn; a seed or class for which it is undefined is left out of that average. With fewer
-    than 2 photographs nothing can be resampled and the limits are NaN.
+    Every score takes values of shape ``(..., rows)``. It is computed for each training seed on its own, then averaged
+    over the seeds of the resample; a seed or class for which it is undefined is left out of the average. With fewer
+    than 2 photographs there is nothing to resample, and the limits are NaN. The same photographs always give the same
+    resamples, whatever the order of the rows.
 
     Args:
         groups: The photograph of each row, shape ``(rows,)``.
         seeds: The training seed of each row, shape ``(rows,)``; None if all rows come from one detector.
-        resamples: How many to draw.
-        seed: Of the drawing. The same photographs and the same seed give the same resamples of photographs, in
-            whatever order the rows come.
+        resamples: How many resamples to draw.
 
     Raises:
         ValueError: ``groups`` is empty, or ``seeds`` has another length.
     """
 
-    def __init__(
-        self,
-        groups: ArrayLike,
-        seeds: ArrayLike | None = None,
-        *,
-        resamples: int = 2000,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, groups: ArrayLike, seeds: ArrayLike | None = None, *, resamples: int = 2000) -> None:
         photographs = np.asarray(groups, dtype=str)
         rows = len(photographs)
         training_seeds = np.zeros(rows, dtype=int) if seeds is None else np.asarray(seeds)
         if rows == 0 or training_seeds.shape != photographs.shape:
             raise ValueError(
-                f"{rows} photographs and {len(training_seeds)} seeds given: one of each per row is needed."
+                f"bootstrap: {rows} photographs and {len(training_seeds)} seeds given; give one of each per row"
             )
-        names, self._photograph = np.unique(photographs, return_inverse=True)
-        runs, self._run = np.unique(training_seeds, return_inverse=True)
-        self.photographs, self.seeds = len(names), len(runs)
-        self._photograph_counts = _counts(self.photographs, resamples, np.random.default_rng(seed))
-        self._run_counts = _counts(self.seeds, resamples, np.random.default_rng([seed, 1]))
-        cell = self._run * self.photographs + self._photograph
-        self._membership = sparse.csr_array(
-            (np.ones(rows), (cell, np.arange(rows))), shape=(self.seeds * self.photographs, rows)
+        photograph_names, self._photograph_index = np.unique(photographs, return_inverse=True)
+        seed_names, self._seed_index = np.unique(training_seeds, return_inverse=True)
+        self.photographs, self._seeds = len(photograph_names), len(seed_names)
+        self._photograph_counts = _draw_counts(self.photographs, resamples, np.random.default_rng(0))
+        self._seed_counts = _draw_counts(self._seeds, resamples, np.random.default_rng([0, 1]))
+        # One row per seed and photograph; its product with values sums them over that photograph's rows.
+        self._summation = sparse.csr_array(
+            (np.ones(rows), (self._seed_index * self.photographs + self._photograph_index, np.arange(rows))),
+            shape=(self._seeds * self.photographs, rows),
         )
 
     def mean(self, values: ArrayLike) -> Replicates:
-        """Score the mean of ``values``: of 0 and 1, the accuracy."""
-        return self.ratio(values, np.ones(len(self._run)))
+        """Return the mean of ``values``; of values 0 and 1 that is the accuracy."""
+        return self.ratio(values, np.ones(len(self._seed_index)))
 
     def ratio(self, numerator: ArrayLike, denominator: ArrayLike) -> Replicates:
-        """Score the ratio of two sums, such as distortion summed over successes to the number of successes."""
+        """Return the ratio of two sums, such as total distortion of successes over the number of successes."""
         return self._over_seeds(_divide(self._sums(numerator), self._sums(denominator)))
 
     def balanced_accuracy(self, correct: ArrayLike, labels: ArrayLike) -> Replicates:
-        """Score the mean of the recalls of all classes; a class absent from a resample is left out of it.
+        """Return the mean recall over classes; a class that a resample lacks is left out of its mean.
 
         Args:
             correct: Whether each row was classified right, shape ``(..., rows)``.
             labels: True class of each row, shape ``(rows,)``.
         """
-        members = [np.asarray(labels) == label for label in np.unique(labels)]
-        recalls = [_divide(self._sums(np.asarray(correct) * of_class), self._sums(of_class)) for of_class in members]
-        return self._over_seeds(_mean_of_defined(np.stack(recalls), np.ones(1), axis=0))
+        in_class = [np.asarray(labels) == label for label in np.unique(labels)]
+        recalls = [_divide(self._sums(np.asarray(correct) * rows), self._sums(rows)) for rows in in_class]
+        return self._over_seeds(_nan_mean(np.stack(recalls), np.ones(1), axis=0))
 
     def median(self, values: ArrayLike, chosen: ArrayLike) -> Replicates:
-        """Score the median of some rows: the smallest value that at least half of them do not exceed.
+        """Return the median of some rows: the smallest value that at least half of them do not exceed.
 
         Args:
             values: Shape ``(rows,)``.
-            chosen: Which rows count, shape ``(rows,)``; where a resample holds none of them it is undefined.
+            chosen: Which rows count, shape ``(rows,)``. A resample without any of them has no median.
         """
         values, chosen = np.asarray(values, dtype=float), np.asarray(chosen, dtype=bool)
-        medians = np.full((self.seeds, len(self._photograph_counts)), np.nan)
-        for run in range(self.seeds):
-            rows = np.flatnonzero((self._run == run) & chosen)
+        medians = np.full((self._seeds, len(self._photograph_counts)), np.nan)
+        for seed in range(self._seeds):
+            rows = np.flatnonzero((self._seed_index == seed) & chosen)
             if len(rows):
                 rows = rows[np.argsort(values[rows], kind="stable")]
-                up_to = np.cumsum(self._photograph_counts.T[self._photograph[rows]], axis=0)
-                found = values[rows][(2 * up_to >= up_to[-1]).argmax(axis=0)]
-                medians[run] = np.where(up_to[-1] > 0, found, np.nan)
+                count = np.cumsum(self._photograph_counts.T[self._photograph_index[rows]], axis=0)
+                median = values[rows][(2 * count >= count[-1]).argmax(axis=0)]
+                medians[seed] = np.where(count[-1] > 0, median, np.nan)
         return self._over_seeds(medians)
 
     def auroc(self, scores: ArrayLike, positive: ArrayLike, *, resamples: int = 300) -> Replicates:
-        """Score the area under the ROC curve as the Mann-Whitney statistic: ties count one half.
+        """Return the area under the ROC curve as the Mann-Whitney statistic; ties count one half.
 
         Args:
             scores: Higher means more likely positive, shape ``(..., rows)``.
             positive: Whether each row is positive, shape ``(rows,)``.
-            resamples: Use this many of the drawn resamples at most. Each takes a pass over all rows.
+            resamples: Use at most this many of the resamples; each takes a pass over all rows.
         """
         scores, positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
         counts = np.ascontiguousarray(self._photograph_counts[: 1 + resamples].T)
         flat = scores.reshape(-1, scores.shape[-1])
-        areas = np.empty((len(flat), self.seeds, counts.shape[1]))
-        for run in range(self.seeds):
-            ours, theirs = (np.flatnonzero((self._run == run) & side) for side in (positive, ~positive))
-            weights = counts[self._photograph[ours]]
-            for row, area in zip(flat, areas[:, run], strict=True):
-                area[:] = _mann_whitney(row[ours], weights, row[theirs], counts[self._photograph[theirs]])
+        areas = np.empty((len(flat), self._seeds, counts.shape[1]))
+        for seed in range(self._seeds):
+            rows = [np.flatnonzero((self._seed_index == seed) & side) for side in (positive, ~positive)]
+            weights = [counts[self._photograph_index[side]] for side in rows]
+            for values, area in zip(flat, areas[:, seed], strict=True):
+                area[:] = _mann_whitney(values[rows[0]], weights[0], values[rows[1]], weights[1])
         return self._over_seeds(areas.reshape(*scores.shape[:-1], *areas.shape[1:]))
 
     def _sums(self, values: ArrayLike) -> Floats:
-        """Add up values of shape (..., rows) in each resample of photographs: (..., seeds, 1 + resamples)."""
+        """Sum values of shape (..., rows) in each resample of photographs: (..., seeds, 1 + resamples)."""
         values = np.asarray(values, dtype=float)
-        per_photograph = (self._membership @ values.reshape(-1, values.shape[-1]).T).T
+        per_photograph = (self._summation @ values.reshape(-1, values.shape[-1]).T).T
         sums = per_photograph.reshape(-1, self.photographs) @ self._photograph_counts.T
-        return np.asarray(sums.reshape(*values.shape[:-1], self.seeds, -1))
+        return np.asarray(sums.reshape(*values.shape[:-1], self._seeds, -1))
 
     def _over_seeds(self, values: Floats) -> Replicates:
-        """Average values of shape (..., seeds, 1 + resamples) over the training seeds drawn in each resample."""
-        means = _mean_of_defined(values, self._run_counts[: values.shape[-1]].T, axis=-2)
+        """Average values of shape (..., seeds, 1 + resamples) over the training seeds of each resample."""
+        means = _nan_mean(values, self._seed_counts[: values.shape[-1]].T, axis=-2)
         if self.photographs < 2:
             means[..., 1:] = np.nan
         return Replicates(means)
 
 
-def _counts(units: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """Draw how often each unit is in each resample, (1 + resamples, units); row 0 is every unit once."""
-    drawn = rng.multinomial(units, np.full(units, 1 / units), size=resamples)
-    return np.vstack([np.ones(units), drawn])
+def _draw_counts(size: int, resamples: int, rng: np.random.Generator) -> Floats:
+    """Draw how often each of ``size`` items is in each resample, (1 + resamples, size); row 0 has every item once."""
+    counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
+    return np.vstack([np.ones(size), counts])
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
@@ -200,14 +189,14 @@ def _divide(numerator: Floats, denominator: Floats) -> Floats:
     return quotient
 
 
-def _mean_of_defined(values: Floats, weights: Floats, axis: int) -> Floats:
-    """Average along an axis with weights, without the entries that are NaN."""
+def _nan_mean(values: Floats, weights: Floats, axis: int) -> Floats:
+    """Return the weighted mean along an axis; NaN entries are left out."""
     defined = ~np.isnan(values)
     return _divide((np.where(defined, values, 0.0) * weights).sum(axis), (defined * weights).sum(axis))
 
 
 def _mann_whitney(positive: Floats, positive_weights: Floats, negative: Floats, negative_weights: Floats) -> Floats:
-    """Return the chance that a positive outscores a negative, for scores (n,) and weights (n, resamples)."""
+    """Return the probability that a positive outscores a negative, for scores (n,) and weights (n, resamples)."""
     order = np.argsort(negative)
     below = np.vstack([np.zeros(negative_weights.shape[1]), np.cumsum(negative_weights[order], axis=0)])
     won = np.searchsorted(negative[order], positive, "left")

@@ -1,4 +1,4 @@
-"""The sample table of one defense as arrays, checked, with the worst case over attacks beside the attacks."""
+"""Outcomes: the sample table of one defense as checked arrays, with the worst case over attacks added."""
 
 from dataclasses import dataclass
 
@@ -8,43 +8,43 @@ from numpy.typing import NDArray
 
 WORST = "worst"
 POSTPROCESSING = "postprocessing"  # knowledge of a forger without gradients or queries
-CELL = ["norm", "domain", "attack", "eps_levels"]
-CELL_FACTS = [*CELL, "knowledge"]
+CONDITION = ["norm", "domain", "attack", "eps_levels"]
 DISTORTIONS = ["linf_levels", "rms_levels", "l2"]
-SIZES = {"linf": "linf_levels", "l2": "rms_levels"}  # the column with a change's size in the ball's own norm, in levels
+DISTORTION_IN_NORM = {"linf": "linf_levels", "l2": "rms_levels"}  # the column with the distortion in the norm, levels
 REQUIRED = [
-    *("sample_id", "group", "label", *CELL, "knowledge", "fell_to", "predicted", "correct", "score", *DISTORTIONS),
+    *("sample_id", "group", "label", *CONDITION, "knowledge", "fell_to", "predicted", "correct", "score", *DISTORTIONS),
     *("task", "detector", "defense", "seed"),
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The rows of one defense as arrays of shape ``(cells, rows)``; a cell is one attack at one epsilon.
+    """The rows of one defense as arrays of shape ``(conditions, rows)``.
 
-    The rows of a cell run over training seeds, then samples, in the same order in every cell. Cells of single attacks
-    come first; what they hold is how things stand after that attack and all before it in its cascade. Then come the
-    cells of `WORST`: there an image counts as right only if it is right under every attack tried in that norm and
-    domain at that epsilon, and has the least favourable of its scores (pointwise worst case; Carlini et al. 2019,
-    arXiv 1902.06705). Post-processing (`POSTPROCESSING`) is no part of the worst case: it has a curve of its own.
+    A condition is one attack at one radius, in one norm and domain. The rows of a condition run over training seeds,
+    then samples, in the same order in every condition. The conditions of single attacks come first; they hold the state
+    after that attack and all before it in its cascade. The conditions of `WORST` follow: an image is right there only
+    if it is right under every attack tried in that norm and domain at that radius, and it has the least favourable of
+    its scores (pointwise worst case; Carlini et al. 2019, arXiv 1902.06705). Post-processing (`POSTPROCESSING`) is no
+    part of the worst case.
 
     Attributes:
-        cells: One row per cell with the columns `CELL` and ``knowledge``, which is ``any`` for `WORST`.
-        clean: For each cell, the index of its own cell at epsilon 0, shape ``(cells,)``.
-        attacked: How many cells belong to single attacks.
-        predicted: Predicted class, shape ``(cells, rows)``. Under `WORST` that of the first attack that made it wrong.
-        pristine: Whether the answer is class 0, shape ``(cells, rows)``; under `WORST` whether any attack made it so.
-        score: Log-odds of not being class 0, shape ``(cells, rows)``.
-        distortion: By name (see `DISTORTIONS`), shape ``(attacked, rows)``: distortion belongs to an attack.
+        conditions: One row per condition with the columns `CONDITION` and ``knowledge``, which is ``any`` for `WORST`.
+        clean: For each condition, the index of the same one at radius 0, shape ``(conditions,)``.
+        attack_conditions: How many conditions belong to single attacks.
+        predicted: Predicted class, shape ``(conditions, rows)``; under `WORST` after the first attack that succeeded.
+        pristine: Whether the answer is class 0, shape ``(conditions, rows)``; under `WORST`, after any attack.
+        score: Log-odds of not being class 0, shape ``(conditions, rows)``.
+        distortion: By name (see `DISTORTIONS`), shape ``(attack_conditions, rows)``.
         sample: Sample of each row, shape ``(rows,)``, as are the next three.
         group: Its photograph.
         label: Its true class.
         seed: Training seed of the detector that judged it.
     """
 
-    cells: pd.DataFrame
+    conditions: pd.DataFrame
     clean: NDArray[np.int64]
-    attacked: int
+    attack_conditions: int
     predicted: NDArray[np.int64]
     pristine: NDArray[np.bool_]
     score: NDArray[np.float64]
@@ -56,64 +56,65 @@ class Outcomes:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each row is classified right, shape ``(cells, rows)``."""
+        """Whether each row is classified right, shape ``(conditions, rows)``."""
         return np.equal(self.predicted, self.label)
 
-    def runs(self) -> list[NDArray[np.bool_]]:
-        """Return, for each training seed in order, which rows are its own."""
+    def rows_by_seed(self) -> list[NDArray[np.bool_]]:
+        """Return a mask of its rows for each training seed, in ascending order of the seeds."""
         return [self.seed == seed for seed in np.unique(self.seed)]
 
 
 def outcomes_by_defense(samples: pd.DataFrame) -> dict[str, Outcomes]:
-    """Check a sample table and take it apart by defense, in alphabetical order.
+    """Check a sample table and split it by defense, in alphabetical order.
 
     Raises:
         ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
-            the same samples; clean rows (epsilon 0) are missing or differ between attacks of one norm and domain.
+            the same samples; clean rows (radius 0) are missing or differ between attacks of one norm and domain.
     """
     missing = [column for column in REQUIRED if column not in samples]
     if missing:
-        raise ValueError(f"The sample table lacks the columns {missing}: write it again with `advforensics sweep`.")
+        raise ValueError(f"the sample table lacks the columns {missing}; write it again with `advforensics sweep`")
     if samples.empty:
-        raise ValueError("The sample table is empty: sweep a detector first.")
+        raise ValueError("the sample table is empty; sweep a detector first")
     for column in ("task", "detector"):
         if len(found := samples[column].unique()) > 1:
-            raise ValueError(f"The sample table mixes {column}s {sorted(found)}: select one of them.")
+            raise ValueError(f"the sample table mixes {column}s {sorted(found)}; select one of them")
     if (samples["correct"] != (samples["predicted"] == samples["label"])).any():
-        raise ValueError("In the sample table `correct` contradicts `predicted` and `label`: sweep again.")
+        raise ValueError("in the sample table `correct` contradicts `predicted` and `label`; sweep again")
     return {str(defense): _outcomes(rows, str(defense)) for defense, rows in samples.groupby("defense", observed=True)}
 
 
 def _outcomes(rows: pd.DataFrame, defense: str) -> Outcomes:
-    rows, units = _sorted(rows, defense)
-    cells, first = rows[CELL_FACTS].iloc[::units].reset_index(drop=True), rows.iloc[:units]
-    cells = cells.astype(dict.fromkeys(set(CELL_FACTS) - {"eps_levels"}, str))
-    attacked = len(cells)
+    rows, images = _sorted(rows, defense)
+    conditions = rows[[*CONDITION, "knowledge"]].iloc[::images].reset_index(drop=True)
+    conditions = conditions.astype(dict.fromkeys({*CONDITION, "knowledge"} - {"eps_levels"}, str))
+    first = rows.iloc[:images]
 
     def matrix(column: str) -> NDArray[np.float64]:
-        return rows[column].to_numpy(float).reshape(attacked, units)
+        return rows[column].to_numpy(float).reshape(-1, images)
 
     label = first["label"].to_numpy(np.int64)
     predicted, score = matrix("predicted").astype(np.int64), matrix("score")
     pristine = predicted == 0
     worst, worst_predicted, worst_pristine, worst_score = [], [], [], []
-    cascades = cells[cells["knowledge"] != POSTPROCESSING]
-    for _, of_epsilon in cascades.groupby(["norm", "domain", "eps_levels"], observed=True):
-        tried = of_epsilon.index.to_numpy()
-        worst.append(tried[0])
-        wrong_if_any = (predicted[tried] == label).argmin(axis=0)
-        worst_predicted.append(predicted[tried, :][wrong_if_any, np.arange(units)])
-        worst_pristine.append(pristine[tried].any(axis=0))
-        worst_score.append(np.where(label == 0, score[tried].max(axis=0), score[tried].min(axis=0)))
-    cells = pd.concat([cells, cells.iloc[worst].assign(attack=WORST, knowledge="any")], ignore_index=True)
-    predicted, score = np.vstack([predicted, *worst_predicted]), np.vstack([score, *worst_score])
+    attacks = conditions[conditions["knowledge"] != POSTPROCESSING]
+    for _, at_radius in attacks.groupby(["norm", "domain", "eps_levels"], observed=True):
+        index = at_radius.index.to_numpy()
+        worst.append(index[0])
+        first_success = (predicted[index] == label).argmin(axis=0)
+        worst_predicted.append(predicted[index, :][first_success, np.arange(images)])
+        worst_pristine.append(pristine[index].any(axis=0))
+        worst_score.append(np.where(label == 0, score[index].max(axis=0), score[index].min(axis=0)))
+    worst_case = conditions.iloc[worst].assign(attack=WORST, knowledge="any")
+    all_conditions = pd.concat([conditions, worst_case], ignore_index=True)
+    predicted = np.vstack([predicted, *worst_predicted])
     return Outcomes(
-        cells=cells,
-        clean=_clean(cells, predicted, defense),
-        attacked=attacked,
+        conditions=all_conditions,
+        clean=_clean_conditions(all_conditions, predicted, defense),
+        attack_conditions=len(conditions),
         predicted=predicted,
         pristine=np.vstack([pristine, *worst_pristine]),
-        score=score,
+        score=np.vstack([score, *worst_score]),
         distortion={name: matrix(name) for name in DISTORTIONS},
         sample=first["sample_id"].to_numpy(object),
         group=first["group"].to_numpy(object),
@@ -123,46 +124,48 @@ def _outcomes(rows: pd.DataFrame, defense: str) -> Outcomes:
 
 
 def _sorted(rows: pd.DataFrame, defense: str) -> tuple[pd.DataFrame, int]:
-    """Sort by cell, training seed and sample; return with it how many rows each cell has, having checked that."""
+    """Sort by condition, training seed and sample; check and return how many rows each condition has."""
     sample, names = pd.factorize(rows["sample_id"], sort=True)
-    run, seeds = pd.factorize(rows["seed"], sort=True)
-    rows = rows.assign(cell=rows.groupby(CELL, observed=True).ngroup(), unit=run * len(names) + sample)
-    rows = rows.sort_values(["cell", "unit"])
-    units = len(seeds) * len(names)
-    number = rows.groupby("cell").size()
-    twice = rows.loc[rows.duplicated(["cell", "unit"]), "cell"]
-    if wrong := sorted({*number.index[number != units], *twice}):
-        cell = rows[rows["cell"] == wrong[0]]
+    training, seeds = pd.factorize(rows["seed"], sort=True)
+    condition = rows.groupby(CONDITION, observed=True).ngroup()
+    rows = rows.assign(condition=condition, image=training * len(names) + sample).sort_values(["condition", "image"])
+    images = len(seeds) * len(names)
+    counts = rows.groupby("condition").size()
+    duplicates = rows.loc[rows.duplicated(["condition", "image"]), "condition"]
+    if wrong := sorted({*counts.index[counts != images], *duplicates}):
+        found = rows[rows["condition"] == wrong[0]]
         raise ValueError(
-            f"Defense {defense}, {_name(cell.iloc[0])}: {len(cell)} rows, but one is needed for each of "
-            f"{len(names)} samples and {len(seeds)} training seeds. Sweep all attacks and seeds over one test set."
+            f"defense {defense}, {_name(found.iloc[0])}: {len(found)} rows, but one is needed for each of {len(names)}"
+            f" samples and {len(seeds)} training seeds; sweep all attacks and seeds over one test set"
         )
-    if (rows["label"].to_numpy().reshape(-1, units) != rows["label"].to_numpy()[:units]).any():
-        raise ValueError(f"Defense {defense}: labels of one sample differ. Sweep all attacks and seeds over one store.")
-    return rows, units
+    labels = rows["label"].to_numpy().reshape(-1, images)
+    if (labels != labels[0]).any():
+        raise ValueError(f"defense {defense}: labels of one sample differ; sweep all attacks and seeds over one store")
+    return rows, images
 
 
-def _clean(cells: pd.DataFrame, predicted: NDArray[np.int64], defense: str) -> NDArray[np.int64]:
-    """Find the clean cell of each cell, and see that clean means the same under every attack.
+def _clean_conditions(conditions: pd.DataFrame, predicted: NDArray[np.int64], defense: str) -> NDArray[np.int64]:
+    """Return the index of each condition's clean one; check that clean predictions are the same under every attack.
 
-    It may differ between domains: in ``jpeg`` the clean picture is one that was saved as JPEG.
+    They may differ between domains: in ``jpeg`` the clean picture is saved as JPEG.
     """
     curve = ["norm", "domain", "attack"]
-    zero = cells.loc[cells["eps_levels"] == 0, curve].reset_index(names="clean")
-    clean = cells[curve].merge(zero, on=curve, how="left")["clean"]
+    zero = conditions.loc[conditions["eps_levels"] == 0, curve].reset_index(names="clean")
+    clean = conditions[curve].merge(zero, on=curve, how="left")["clean"]
     if clean.isna().any():
-        lacking = _name(cells.loc[clean.isna()].iloc[0][curve])
-        raise ValueError(f"Defense {defense}, {lacking}: no rows at eps_levels 0. Put 0 on the grid and sweep again.")
+        lacking = _name(conditions.loc[clean.isna()].iloc[0][curve])
+        raise ValueError(f"defense {defense}, {lacking}: no rows at eps_levels 0; add 0 to the radii and sweep again")
     indices = clean.to_numpy(np.int64)
-    for _, same in cells.groupby(["norm", "domain"], observed=True):
-        zeros = np.unique(indices[same.index])
-        for index in zeros[(predicted[zeros] != predicted[zeros[0]]).any(axis=1)]:
-            raise ValueError(
-                f"Defense {defense}: at eps_levels 0 predictions under {_name(cells.iloc[index])} differ from those "
-                f"under {_name(cells.iloc[zeros[0]])}. Rows at 0 must hold the clean picture: sweep again."
-            )
+    for _, same in conditions.groupby(["norm", "domain"], observed=True):
+        first, *others = np.unique(indices[same.index])
+        for other in others:
+            if (predicted[other] != predicted[first]).any():
+                raise ValueError(
+                    f"defense {defense}: at eps_levels 0, predictions under {_name(conditions.iloc[other])} differ from"
+                    f" those under {_name(conditions.iloc[first])}; rows at 0 must hold the clean picture: sweep again"
+                )
     return indices
 
 
-def _name(cell: "pd.Series[str]") -> str:
-    return ", ".join(f"{column} {cell[column]}" for column in CELL if column in cell)
+def _name(condition: "pd.Series[str]") -> str:
+    return ", ".join(f"{column} {condition[column]}" for column in CONDITION if column in condition)

@@ -1,40 +1,29 @@
-"""What a glance at a picture tells, be it forensic or not: how bright it is, whether it has a border."""
-
-from dataclasses import dataclass
+"""What is visible in a picture without forensics: its brightness, and whether it has a border."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from advforensics.store.near_duplicates import perceptual_hash
 
-FLAT = 0.15  # of a picture's standard deviation: a row that varies less is of one colour, as a bar is after compression
+# A row whose standard deviation is below this share of the picture's is of one colour, even after compression.
+UNIFORM = 0.15
 
 
-@dataclass(frozen=True)
-class Appearance:
-    """What a glance at a picture tells.
+def appearance(pixels: NDArray[np.uint8]) -> dict[str, str | float]:
+    """Return the appearance of a picture ``(H, W, 3)``.
 
-    Attributes:
-        brightness: Mean, in levels.
-        frame: How far a border of one colour reaches into it, in pixels, from the side from which it reaches farthest.
-        perceptual_hash: See :func:`~advforensics.store.near_duplicates.perceptual_hash`.
+    ``brightness`` is the mean in levels, ``frame`` the width in pixels of the widest border of one colour over the four
+    sides, ``perceptual_hash`` that of :mod:`.near_duplicates`.
     """
-
-    brightness: float
-    frame: int
-    perceptual_hash: str
-
-
-def appearance(pixels: NDArray[np.uint8]) -> Appearance:
-    """Return what a glance at a picture ``(H, W, 3)`` tells."""
-    turned = pixels.swapaxes(0, 1)
-    frame = max(_uniform(side, FLAT * pixels.std()) for side in (pixels, pixels[::-1], turned, turned[::-1]))
-    return Appearance(float(pixels.mean()), frame, perceptual_hash(pixels))
+    transposed = pixels.swapaxes(0, 1)
+    sides = (pixels, pixels[::-1], transposed, transposed[::-1])
+    frame = max(_uniform_rows(side, UNIFORM * pixels.std()) for side in sides)
+    return {"brightness": float(pixels.mean()), "frame": frame, "perceptual_hash": perceptual_hash(pixels)}
 
 
-def _uniform(rows: NDArray[np.uint8], most: float) -> int:
-    """Return how many of the first rows, of shape ``(rows, columns, 3)``, vary by no more than ``most`` levels."""
+def _uniform_rows(rows: NDArray[np.uint8], max_std: float) -> int:
+    """Return how many rows of ``(rows, columns, 3)`` come before the first that varies more, in levels."""
     for number, row in enumerate(rows):
-        if row.std(axis=0).max() > most:
+        if row.std(axis=0).max() > max_std:
             return number
     return len(rows)

@@ -1,4 +1,4 @@
-"""Where patches are cut from a picture."""
+"""Cutting: where patches are cut from a picture."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,16 +18,16 @@ class Cutter:
 
     Args:
         size: Side of a patch in pixels.
-        short_side: Pictures are first shrunk, by the whole factor that brings their shorter side nearest to this many
-            pixels; ``None`` leaves them as they are. See :func:`shrink`.
-        per_photograph: Patches cut from each photograph, of every class, as far as it has so many places.
-        colour: ``green`` keeps one channel: the one a Bayer camera samples most and interpolates least.
-        min_std: A place where the picture's own patch varies less than this (standard deviation, in levels) is not
-            cut: on a clipped sky no operation leaves a trace, so no answer would be right.
+        short_side: Pictures are first shrunk, so that their shorter side is close to this many pixels; ``None`` leaves
+            them as they are. See :func:`shrink`.
+        per_photograph: Patches of each class from each photograph; fewer if it has fewer usable places.
+        colour: ``green`` keeps one channel, the one that a Bayer camera samples most and interpolates least.
+        min_std: Places with a smaller standard deviation, in levels, are not cut: in a clipped sky no operation leaves
+            a trace, so no class would be right.
         val: Share of photographs for validation.
         test: Share of photographs for testing.
-        min_photographs: Fewest photographs that any split may have, of each class.
-        seed: Seeds places and operation parameters; not the split, which the content of a photograph decides.
+        min_photographs: Photographs that each split must have of each class.
+        seed: Seeds places and operation parameters; the split depends on the content of a photograph instead.
 
     Raises:
         ValueError: If a number is missing or not positive, or the shares leave a split without photographs.
@@ -47,24 +47,23 @@ class Cutter:
         for name, value in (("size", self.size), ("per_photograph", self.per_photograph)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(
-                    f"patches.{name}={value} must be a whole number, 1 or more: patches of one size are cut from every"
-                    " picture; verdicts on whole pictures come from several (patches_per_picture of a sweep)"
+                    f"patches.{name}={value} must be a whole number, 1 or more. To judge whole pictures, sweep with"
+                    " patches_per_picture"
                 )
         if self.min_photographs < 1 or not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
             raise ValueError(
-                f"patches.val={self.val}, patches.test={self.test}, patches.min_photographs={self.min_photographs}: a"
-                " store needs photographs in all three splits. Shares must be positive and sum below 1, the number 1 or"
-                " more"
+                f"patches.val={self.val}, patches.test={self.test}, patches.min_photographs={self.min_photographs}:"
+                " every split needs photographs. Give positive shares whose sum is below 1, and a number of 1 or more"
             )
 
     def places(self, picture: Picture) -> NDArray[np.float64]:
-        """Draw where to cut: corners of patches as fractions of the free range, shape ``(n, 2)``, y before x.
+        """Draw where to cut: corners of patches as fractions of the possible range, shape ``(n, 2)``, y before x.
 
-        Fractions, because an operation may change the size of the picture. No two are the same pixel of the picture.
-        Fewer than ``per_photograph`` come back when it is hardly larger than a patch, or most of it is flat.
+        They are fractions because an operation may change the size of the picture. They lie on different pixels. There
+        are fewer than ``per_photograph`` if the picture is hardly larger than a patch, or mostly flat.
 
         Raises:
-            UnusableError: If it is smaller than a patch.
+            UnusableError: If the picture is smaller than a patch.
         """
         rng = np.random.default_rng([self.seed, int(picture.content[16:32], 16)])
         places: dict[tuple[int, int], NDArray[np.float64]] = {}
@@ -78,7 +77,7 @@ class Cutter:
 
 
 def cut(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """Return the patch of shape ``(size, size, C)`` whose corner lies at fractions ``place`` of the free range."""
+    """Return the patch of shape ``(size, size, C)`` whose corner lies at fractions ``place``; see `Cutter.places`."""
     y, x = corner(pixels, place, size)
     return pixels[y : y + size, x : x + size]
 
@@ -87,21 +86,20 @@ def corner(pixels: NDArray[np.uint8], place: NDArray[np.float64], size: int) -> 
     """Return the pixel coordinates ``(y, x)`` of the corner at fractions ``place``.
 
     Raises:
-        UnusableError: If no patch fits in.
+        UnusableError: If the picture is smaller than a patch.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < size:
-        raise UnusableError(f"too small: {width} x {height} pixels when it is cut, one patch is {size} x {size}")
+        raise UnusableError(f"too small: {width} x {height} pixels before cutting, one patch is {size} x {size}")
     return round(float(place[0]) * (height - size)), round(float(place[1]) * (width - size))
 
 
 def shrink(picture: Picture, short_side: int) -> Picture:
-    """Return a picture averaged over blocks of whole pixels, so that its shorter side comes nearest to ``short_side``.
+    """Return a picture averaged over square blocks, so that its shorter side is as near as possible to ``short_side``.
 
-    A photograph has a history before any question is asked: its camera has demosaiced, sharpened and compressed it. A
-    patch of it would then be 'pristine' by name only. Averaging takes that history away, as the data sets of the
-    field do (BOSSbase: Bas, Filler, Pevny, "Break Our Steganographic System", 2011), and is the same for all classes.
-    A picture that is small already stays as it is.
+    The camera has demosaiced, sharpened and compressed a photograph, so a patch of it would be 'pristine' in name only.
+    Averaging removes these traces, as for other data sets (BOSSbase: Bas, Filler, Pevny, "Break Our Steganographic
+    System", 2011), and is the same for all classes. A small picture stays as it is.
     """
     height, width = picture.pixels.shape[:2]
     factor = round(min(height, width) / short_side)

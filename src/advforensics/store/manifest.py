@@ -14,12 +14,12 @@ NUMBERS = ("label", "y", "x", "index")  # every other column is text, or empty
 def write_manifest(
     path: Path, shards: Iterable[pd.DataFrame], pictures: pd.DataFrame, classes: Sequence[str]
 ) -> Counter[str]:
-    """Write the rows of those patches whose picture is in the table, one shard in memory at a time.
+    """Write the rows of all patches whose picture is in the table, one shard in memory at a time.
 
     Args:
-        path: Where.
+        path: Where to write.
         shards: Rows of patches, with columns ``content`` and ``class``.
-        pictures: What each picture adds to the rows of its patches, by ``content``; with column ``split``.
+        pictures: Columns to add to the rows of each picture's patches, by ``content``; with column ``split``.
         classes: Class names by label.
 
     Returns:
@@ -32,7 +32,7 @@ def write_manifest(
         rows = shard.merge(pictures, on="content", validate="many_to_one")
         rows.insert(0, "label", rows["class"].map(labels))
         patches.update(rows["split"])
-        # Said, not seen: a column that is empty in one shard need not be so in the next.
+        # Types are given, not inferred: a column that is empty in one shard may have text in the next.
         schema = pa.schema([(name, pa.int64() if name in NUMBERS else pa.string()) for name in rows])
         writer = writer or pq.ParquetWriter(path, schema)
         writer.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False))

@@ -1,9 +1,11 @@
-"""A patch store as it is read: what it holds, and batches of its patches."""
+"""Reading a patch store: its metadata, its manifest, and batches of its patches."""
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,9 @@ from torch.utils.data import Dataset
 from advforensics.persistence.provenance import sha256
 from advforensics.store.sampling import balanced
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
+FORMAT = 2  # of a patch store; it goes up when a column or a file changes its name or meaning
 
 
 class PatchStore:
@@ -31,23 +35,46 @@ class PatchStore:
 
     Raises:
         FileNotFoundError: If there is no finished store in the folder.
+        ValueError: If the store is damaged, or of another format than this version reads.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / "store.json").is_file():
             raise FileNotFoundError(f"no patch store in {self.folder}: run `advforensics prepare store={folder}` first")
-        self.metadata: dict[str, Any] = json.loads((self.folder / "store.json").read_text())
+        again = f"run `advforensics prepare store={folder}` again"
+        try:
+            self.metadata: dict[str, Any] = json.loads((self.folder / "store.json").read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.folder}/store.json is damaged ({error}): {again}") from error
+        if (found := self.metadata.get("format")) != FORMAT:
+            raise ValueError(
+                f"{self.folder} is a patch store of format {found or 1}, this version reads {FORMAT}: {again}"
+            )
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         channels, height, width = self.metadata["shape"]
         self.shape: tuple[int, int, int] = (channels, height, width)
 
     def manifest(self, split: str) -> pd.DataFrame:
         """Return the manifest rows of a split, in the order of its patches."""
-        return pd.read_parquet(self.folder / "manifest.parquet", filters=[("split", "==", split)])
+        return self.read("manifest.parquet", lambda path: pd.read_parquet(path, filters=[("split", "==", split)]))
+
+    def read(self, name: str, reader: Callable[[Path], T]) -> T:
+        """Return what a reader makes of a file of the store.
+
+        Raises:
+            ValueError: If the file is missing or damaged.
+        """
+        path = self.folder / name
+        try:
+            return reader(path)
+        except (OSError, ValueError) as error:  # pyarrow's and numpy's errors are among these
+            raise ValueError(
+                f"{path} is missing or damaged ({error}): run `advforensics prepare store={self.folder}` again"
+            ) from error
 
     def digest(self) -> str:
-        """Return a SHA-256 (hex) of what a detector can learn from the store: patches, manifest and class names."""
+        """Return a SHA-256 (hex) of patches, manifest and ``store.json``: all that a detector can learn from."""
         digest = hashlib.sha256()
         for path in sorted([self.folder / "store.json", self.folder / "manifest.parquet", *self.folder.glob("*.npy")]):
             digest.update(f"{path.name} {sha256(path)}\n".encode())
@@ -55,7 +82,7 @@ class PatchStore:
 
 
 class PatchDataset(Dataset[Batch]):
-    """One split of a store. Shards are memory-mapped: nothing is read before it is asked for.
+    """One split of a store. Shards are memory-mapped: patches are read when they are needed.
 
     Args:
         store: The store.
@@ -67,7 +94,7 @@ class PatchDataset(Dataset[Batch]):
         self.labels = torch.tensor(self.manifest["label"].to_numpy(), dtype=torch.int64)
         self._shard, names = pd.factorize(self.manifest["shard"])
         self._row = self.manifest["index"].to_numpy()
-        self._shards = [np.load(store.folder / name, mmap_mode="r") for name in names]
+        self._shards = [store.read(name, partial(np.load, mmap_mode="r")) for name in names]
         self._shape = store.shape
         self._classes = len(store.classes)
 
@@ -75,19 +102,19 @@ class PatchDataset(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, indices: ArrayLike) -> Batch:
-        """Return images, float in [0, 1], ``(N, C, H, W)``, and labels ``(N,)``: a whole batch at once."""
+        """Return a batch: images, float in [0, 1], ``(N, C, H, W)``, and labels ``(N,)``."""
         return self.patches(indices).float().div_(255), self.labels[torch.as_tensor(indices)]
 
     def balanced(self, images: int | None) -> NDArray[np.int64]:
-        """Return indices ``(N,)`` of so many images, evenly over classes and scenes; of all for ``None``."""
+        """Return indices ``(N,)`` of so many patches, evenly over classes and scenes; ``None`` for all."""
         return self.balanced_stacks(images, 1)[:, 0]
 
-    def balanced_stacks(self, images: int | None, together: int) -> NDArray[np.int64]:
-        """Return indices ``(N, together)`` of patches that make an image; see :func:`.sampling.balanced`."""
-        return balanced(self.manifest, self._classes, images, together)
+    def balanced_stacks(self, images: int | None, patches_per_image: int) -> NDArray[np.int64]:
+        """Return indices ``(N, patches_per_image)`` of so many images; see :func:`.sampling.balanced`."""
+        return balanced(self.manifest, self._classes, images, patches_per_image)
 
     def patches(self, indices: ArrayLike) -> Tensor:
-        """Return images as they are stored, ``uint8``, ``(N, C, H, W)``."""
+        """Return stored patches, ``uint8``, ``(N, C, H, W)``."""
         indices = np.asarray(indices)
         shard, row = self._shard[indices], self._row[indices]
         patches = np.empty((len(indices), *self._shape), np.uint8)

@@ -1,43 +1,44 @@
-"""Which patches of a split are taken first, so that the first few are as fair a sample as all."""
+"""The order in which images of a split are used, so that the first few are as fair a sample as all."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 
-def balanced(manifest: pd.DataFrame, classes: int, images: int | None, together: int) -> NDArray[np.int64]:
-    """Return indices of patches that make an image together, evenly over classes and scenes.
+def balanced(manifest: pd.DataFrame, classes: int, images: int | None, patches_per_image: int) -> NDArray[np.int64]:
+    """Return indices of patches, a row of them per image, evenly over classes and scenes.
 
-    Classes take turns, so that their numbers differ by one at most until one has no more. Each class goes through all
-    scenes before it comes to one again, and through all pictures of a scene. Where every scene shows every class, N
-    images are of N scenes, or of all of them. Scenes and pictures follow one another by their content hashes, which
-    know nothing of names or classes.
+    Classes take turns, so that their counts differ by at most one until a class has no more. Each class uses all its
+    scenes, and all its pictures of a scene, before it repeats one. If every scene has every class, N images come from N
+    scenes, or from all of them. Scenes and pictures come in the order of their content hashes, which depend neither on
+    names nor on classes.
 
     Args:
         manifest: Rows of a split, with columns ``content``, ``class``, ``operation``, ``group`` and ``label``.
         classes: Number of classes K.
         images: How many; ``None`` for all.
-        together: Patches of one picture, one class, that make an image.
+        patches_per_image: How many patches of one picture and class make an image.
 
     Returns:
-        Shape ``(images, together)``.
+        Shape ``(images, patches_per_image)``.
 
     Raises:
         ValueError: If no picture has so many patches.
     """
-    wholes = manifest.groupby(["content", "class", "operation"], sort=False)
-    whole, position = wholes.ngroup().to_numpy(), wholes.cumcount().to_numpy()
-    used = np.flatnonzero(position // together < np.bincount(whole)[whole] // together)
+    versions = manifest.groupby(["content", "class", "operation"], sort=False)
+    version, position = versions.ngroup().to_numpy(), versions.cumcount().to_numpy()
+    used = np.flatnonzero(position // patches_per_image < np.bincount(version)[version] // patches_per_image)
     if not len(used):
-        raise ValueError(f"patches_per_picture={together}: no picture of the split has so many")
-    stacks = used[np.lexsort((position[used], whole[used]))].reshape(-1, together)
-    heads = manifest.iloc[stacks[:, 0]].reset_index(drop=True).assign(position=position[stacks[:, 0]])
-    scene = pd.factorize(heads["group"], sort=True)[0]
+        raise ValueError(f"patches_per_picture={patches_per_image}: no picture of the split has so many")
+    stacks = used[np.lexsort((position[used], version[used]))].reshape(-1, patches_per_image)
+    first = manifest.iloc[stacks[:, 0]].reset_index(drop=True).assign(position=position[stacks[:, 0]])
+    scene = pd.factorize(first["group"], sort=True)[0]
     scenes, turns = scene.max() + 1, np.arange(scene.max() + 1)
-    # In turn n it is for class n mod K to take scene n mod S; back where it began, a class goes one scene on.
-    taken = (turns * classes + turns // (scenes // np.gcd(scenes, classes))) % scenes
-    heads["turn"] = taken.argsort()[(scene - heads["label"]) % scenes]
-    heads["of_scene"] = heads.sort_values(["position", "content"]).groupby(["group", "label"]).cumcount()
-    heads["of_class"] = heads.sort_values(["of_scene", "turn"]).groupby("label").cumcount()
-    chosen: NDArray[np.int64] = stacks[heads.sort_values(["of_class", "label"]).index][:images]
-    return chosen
+    # In turn n, class n mod K uses scene n mod S. When a class would meet its first scene again, it moves on
+    # by one scene.
+    offset = (turns * classes + turns // (scenes // np.gcd(scenes, classes))) % scenes
+    first["turn"] = offset.argsort()[(scene - first["label"]) % scenes]
+    first["of_scene"] = first.sort_values(["position", "content"]).groupby(["group", "label"]).cumcount()
+    first["of_class"] = first.sort_values(["of_scene", "turn"]).groupby("label").cumcount()
+    order: NDArray[np.int64] = stacks[first.sort_values(["of_class", "label"]).index][:images]
+    return order

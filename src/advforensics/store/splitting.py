@@ -1,4 +1,4 @@
-"""Which split a picture belongs to: all of a scene to one, and every class to all three."""
+"""Which split a picture belongs to: all of a scene in one split, and every class in all three."""
 
 import hashlib
 import math
@@ -11,143 +11,150 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 SPLITS = ("train", "val", "test")
-TOLERANCE = 0.03  # of all scenes: how far hashes alone may miss a share
-BURST = 60  # seconds from one photograph of a burst to the next
+TOLERANCE = 0.03  # of all scenes: how far a split's share may be off
+BURST = 60  # seconds between two photographs of a burst, at most
 
 
-def split(pictures: pd.DataFrame, val: float, test: float, least: int) -> pd.Series:
+def assign_splits(pictures: pd.DataFrame, val: float, test: float, min_scenes: int) -> pd.Series:
     """Return the split of every picture.
 
-    The hash of a scene is read as a fraction of all hashes and cut at the shares: each scene has its place by itself.
-    Where tasks give the answers, that is all, and scenes that are added move none.
+    The hash of a scene, read as a number in [0, 1), decides its split: below ``test``, below ``test + val``, or above.
+    If the task makes the classes, that is all: no scene depends on others.
 
-    Where sources give the answers, chance could leave a rare class out of a split. There no more scenes than needed are
-    moved, those next to a cut first: until the shares of all scenes are within `TOLERANCE` (or one scene) of what was
-    asked, and then until every class has its scenes in every split, as far as it can without taking from another class
-    what that needs. Pictures added to known scenes move no scene, unless a class lacked scenes or lacks them now; a
-    scene that is added can move another only if the shares had been mended, or are to be mended now.
+    If the source gives the classes, chance could leave a rare class out of a split. Then as few scenes as possible are
+    moved, the nearest to a boundary first: until the shares are within `TOLERANCE` (or one scene) of the request, and
+    then until every class has ``min_scenes`` in every split, as far as no other class falls short by it. Added pictures
+    of known scenes move no scene, unless a class lacked scenes or lacks them now. An added scene can move another only
+    if shares were corrected, or are now.
 
-    A split that a data set comes with is kept. Where it has none for validation, that is taken out of its training
-    pictures, as many as ``val`` asks of what is not for testing.
+    Own splits of a data set are kept. If it has none for validation, a share ``val / (1 - test)`` of its training
+    scenes is taken for it.
 
     Args:
         pictures: A row for each, with columns ``group`` (hex; a scene), ``source_class`` and ``own_split``, the
             last two ``None`` where unknown.
         val: Share of scenes for validation.
         test: Share of scenes for testing.
-        least: Scenes that each class is to have in every split; a class with fewer than three times as many shares them
-            evenly.
+        min_scenes: Scenes that each class must have in every split; a class with fewer than three times as many has a
+            third of its own in each.
 
     Raises:
-        ValueError: If a data set's own splits share a scene.
+        ValueError: If a scene lies in several own splits of a data set.
     """
     scenes = pictures.groupby("group").agg(
-        own_split=("own_split", lambda given: "\n".join(sorted(set(given.dropna()))))
+        own_split=("own_split", lambda splits: "\n".join(sorted(set(splits.dropna()))))
     )
-    torn = scenes["own_split"].str.contains("\n")
-    if torn.any():
-        names = pictures["picture"][pictures["group"].isin(scenes.index[torn])].head(2)
+    in_several = scenes["own_split"].str.contains("\n")
+    if in_several.any():
+        names = pictures["picture"][pictures["group"].isin(scenes.index[in_several])].head(2)
         raise ValueError(
-            f"{int(torn.sum())} scenes lie in several splits of the data set, {' and '.join(names)} among them: what is"
-            " learnt from one split would be known in another. Take the copies out of one"
+            f"{int(in_several.sum())} scenes lie in several splits of the data set, {' and '.join(names)} among them:"
+            " tests would be on known scenes. Remove the copies from one split"
         )
-    shown = pd.crosstab(pictures["group"], pictures["source_class"]).reindex(scenes.index, fill_value=0).to_numpy() > 0
-    brought = "val" in set(scenes["own_split"])
-    chosen = np.zeros(len(scenes), np.int64)  # positions in SPLITS
-    # Steps to each split, past other scenes; infinite where a scene may not go.
-    steps = np.full((len(scenes), len(SPLITS)), np.inf)
-    for given, members in scenes.groupby("own_split").indices.items():  # in the order of hashes
-        if given in ("val", "test"):
-            steps[members, SPLITS.index(given)] = 0
-            chosen[members] = SPLITS.index(given)
+    has_class = pd.crosstab(pictures["group"], pictures["source_class"]).reindex(scenes.index, fill_value=0)
+    has_own_val = "val" in set(scenes["own_split"])
+    assigned = np.zeros(len(scenes), np.int64)  # positions in SPLITS
+    # Number of other scenes between a scene and each split; infinite where it must not go.
+    distance = np.full((len(scenes), len(SPLITS)), np.inf)
+    for own_split, members in scenes.groupby("own_split").indices.items():  # in the order of hashes
+        if own_split in ("val", "test"):
+            distance[members, SPLITS.index(own_split)] = 0
+            assigned[members] = SPLITS.index(own_split)
             continue
-        tested = 0 if given else test
-        validated = val if not given else 0 if brought else val / (1 - test)
-        place = np.array([int(group[:16], 16) / 16**16 for group in scenes.index[members]])
-        cuts = _cuts(place, tested, tested + validated, mended=bool(shown.any()))
+        test_share = 0 if own_split else test
+        val_share = val if not own_split else 0 if has_own_val else val / (1 - test)
+        fraction = np.array([int(group[:16], 16) / 16**16 for group in scenes.index[members]])
+        boundaries = _boundaries(fraction, test_share, test_share + val_share, correct=not has_class.empty)
         for name, share, begin, end in (
-            ("test", tested, 0, cuts[0]),
-            ("val", validated, *cuts),
-            ("train", 1, cuts[1], len(members)),
+            ("test", test_share, 0, boundaries[0]),
+            ("val", val_share, *boundaries),
+            ("train", 1, boundaries[1], len(members)),
         ):
             position = np.arange(len(members))
             if share:
-                steps[members, SPLITS.index(name)] = np.maximum(0, np.maximum(begin - position, position - end + 1))
-            chosen[members[begin:end]] = SPLITS.index(name)
-    _complete(chosen, steps, shown, least)
-    return pictures["group"].map(dict(zip(scenes.index, np.array(SPLITS)[chosen], strict=True)))
+                distance[members, SPLITS.index(name)] = np.maximum(0, np.maximum(begin - position, position - end + 1))
+            assigned[members[begin:end]] = SPLITS.index(name)
+    _complete_classes(assigned, distance, has_class.to_numpy() > 0, min_scenes)
+    return pictures["group"].map(dict(zip(scenes.index, np.array(SPLITS)[assigned], strict=True)))
 
 
-def _cuts(place: NDArray[np.float64], first: float, second: float, mended: bool) -> tuple[int, int]:
-    """Return how many scenes, whose places ascend, come before two cuts; if mended, as many as shares allow."""
-    before, within = int((place < first).sum()), int((place < second).sum())
-    if mended:
-        number, slack = len(place), max(TOLERANCE * len(place), 1)
-        before = min(max(before, math.ceil(first * number - slack)), math.floor(first * number + slack))
+def _boundaries(fraction: NDArray[np.float64], first: float, second: float, correct: bool) -> tuple[int, int]:
+    """Return how many of the sorted fractions lie below each of two numbers.
+
+    If ``correct``, the counts are moved as little as needed for shares within `TOLERANCE`, or one scene.
+    """
+    below_first, below_second = int((fraction < first).sum()), int((fraction < second).sum())
+    if correct:
+        number, slack = len(fraction), max(TOLERANCE * len(fraction), 1)
+        below_first = min(max(below_first, math.ceil(first * number - slack)), math.floor(first * number + slack))
         between = (second - first) * number
-        low = max(second * number - slack, before + between - slack, before)
-        within = min(max(within, math.ceil(low)), math.floor(min(second * number, before + between) + slack))
-    return before, within
+        low = max(second * number - slack, below_first + between - slack, below_first)
+        high = min(second * number, below_first + between) + slack
+        below_second = min(max(below_second, math.ceil(low)), math.floor(high))
+    return below_first, below_second
 
 
-def _complete(chosen: NDArray[np.int64], steps: NDArray[np.float64], shown: NDArray[np.bool_], least: int) -> None:
+def _complete_classes(
+    assigned: NDArray[np.int64], distance: NDArray[np.float64], has_class: NDArray[np.bool_], min_scenes: int
+) -> None:
     """Move scenes until every class has what it needs in every split, the rarest class first.
 
     Args:
-        chosen: The split of each scene, ``(S,)``; changed.
-        steps: How far it is from each split, ``(S, 3)``.
-        shown: Which classes it shows, ``(S, K)``.
-        least: What a class needs in every split, if it has three times as many scenes.
+        assigned: The split of each scene, ``(S,)``; changed in place.
+        distance: How far each scene is from each split, ``(S, 3)``.
+        has_class: Which classes each scene has, ``(S, K)``.
+        min_scenes: What a class needs in every split, if it has three times as many scenes.
     """
-    scenes = shown.sum(axis=0)
-    needed = np.minimum(least, scenes // len(SPLITS))
-    counts = np.stack([shown[chosen == position].sum(axis=0) for position in range(len(SPLITS))])
+    scenes = has_class.sum(axis=0)
+    needed = np.minimum(min_scenes, scenes // len(SPLITS))
+    counts = np.stack([has_class[assigned == split].sum(axis=0) for split in range(len(SPLITS))])
     for label in scenes.argsort(kind="stable"):
         for target in reversed(range(len(SPLITS))):
             while counts[target, label] < needed[label]:
-                spared = (~shown | (counts[chosen] > needed)).all(axis=1)
-                way = np.where(spared & shown[:, label] & (chosen != target), steps[:, target], np.inf)
-                nearest = way.argmin()
-                if np.isinf(way[nearest]):
+                dispensable = (~has_class | (counts[assigned] > needed)).all(axis=1)  # for the split where it is
+                candidates = dispensable & has_class[:, label] & (assigned != target)
+                candidate_distance = np.where(candidates, distance[:, target], np.inf)
+                nearest = candidate_distance.argmin()
+                if np.isinf(candidate_distance[nearest]):
                     break
-                counts[chosen[nearest]] -= shown[nearest]
-                counts[target] += shown[nearest]
-                chosen[nearest] = target
+                counts[assigned[nearest]] -= has_class[nearest]
+                counts[target] += has_class[nearest]
+                assigned[nearest] = target
 
 
-def unseen(pictures: pd.DataFrame, devices: int) -> pd.Series:
-    """Return which pictures are left out so that some devices are seen in testing only.
+def by_unseen_device(pictures: pd.DataFrame, devices: int) -> pd.Series:
+    """Return which pictures to leave out so that some devices occur in the test split alone.
 
-    What a detector knows of a camera model must hold for devices that it has never seen. Those with the first names, by
-    their hashes, are left out of training and validation, as many as asked for of each answer, but never its last one.
+    What a detector knows of a camera model must hold for devices that it has never seen. Of each class, the devices
+    with the first name hashes are left out of training and validation, as many as asked for, but never all.
 
     Args:
         pictures: A row for each, with columns ``source_class``, ``device`` and ``split``.
-        devices: How many of each answer.
+        devices: How many of each class.
     """
     by_hash = {device: hashlib.sha256(device.encode()).hexdigest() for device in pictures["device"].dropna().unique()}
-    chosen: set[str] = set()
+    unseen: set[str] = set()
     for _, names in pictures.dropna(subset=["device"]).groupby("source_class")["device"].unique().items():
-        chosen.update(sorted(names, key=by_hash.__getitem__)[: min(devices, len(names) - 1)])
-    return pictures["device"].isin(chosen) & (pictures["split"] != "test")
+        unseen.update(sorted(names, key=by_hash.__getitem__)[: min(devices, len(names) - 1)])
+    return pictures["device"].isin(unseen) & (pictures["split"] != "test")
 
 
-def joined(pictures: pd.DataFrame, pairs: Sequence[tuple[int, int]]) -> pd.Series:
-    """Return groups such that pictures that look alike or follow one another in a burst, and their scenes, share one.
+def merge_groups(pictures: pd.DataFrame, pairs: Sequence[tuple[int, int]]) -> pd.Series:
+    """Return the group of every picture, merged over near duplicates and bursts.
 
-    A burst is a chain: each of its pictures was taken no more than `BURST` seconds after the one before. Pictures that
-    a data set has put into different splits are not joined: its splits are kept, and the audit tells. A group has the
-    smallest name in it, whatever the order of pictures; so a picture that is added can move those that it joins.
+    In a burst, each picture was taken no more than `BURST` seconds after the one before. Pictures in different own
+    splits of a data set are not merged: its splits are kept, and the leak audit warns. A merged group has the smallest
+    name of its members, so the order of pictures has no influence; an added picture can move those that it joins.
 
     Args:
-        pictures: A row for each, with columns ``group`` (hex; a scene), ``own_split`` (the data set's own split),
-            ``series`` and ``taken_at`` (see `Annotation`), the last three ``None`` where unknown.
-        pairs: Rows of pictures that look alike.
+        pictures: A row for each, with columns ``group`` (hex; a scene), ``own_split``, ``series`` and ``taken_at`` (see
+            `Annotation`), the last three ``None`` where unknown.
+        pairs: Row numbers of near duplicates.
     """
     codes, names = pd.factorize(pictures["group"])
-    given = pictures["own_split"].fillna("").to_numpy()
+    own_split = pictures["own_split"].fillna("").to_numpy()
     first, second = np.array([*pairs, *_bursts(pictures)], np.int64).reshape(-1, 2).T
-    same = given[first] == given[second]
+    same = own_split[first] == own_split[second]
     links = coo_array((np.ones(same.sum()), (codes[first[same]], codes[second[same]])), (len(names), len(names)))
     _, component = connected_components(links, directed=False)
     smallest = pd.Series(names).groupby(component).min()
@@ -155,7 +162,7 @@ def joined(pictures: pd.DataFrame, pairs: Sequence[tuple[int, int]]) -> pd.Serie
 
 
 def _bursts(pictures: pd.DataFrame) -> list[tuple[int, int]]:
-    """Return the rows of pictures of one series of which the second was taken soon after the first."""
+    """Return the row numbers of successive pictures of a burst, in pairs."""
     taken = pictures[["series", "taken_at"]].reset_index(drop=True).dropna().sort_values(["series", "taken_at"])
     follows = (taken["series"] == taken["series"].shift()) & (taken["taken_at"].diff() <= BURST)
     return list(zip(taken.index[follows.shift(-1, fill_value=False)], taken.index[follows], strict=True))

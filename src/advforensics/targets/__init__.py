@@ -1,5 +1,5 @@
-"""The detectors that can be attacked: ours, and anybody's who can give logits for pictures.
+"""Targets: detectors to attack, from this package or from elsewhere.
 
-Each function of this package that a file in ``conf/target/`` names takes a patch store, for classes and patch shape,
-and returns a :class:`~advforensics.detectors.checkpoint.TrainedDetector`.
+Each file in ``conf/target/`` names a function here. It takes a patch store, for the classes and the patch shape, and
+returns a :class:`~advforensics.detectors.checkpoint.TrainedDetector`.
 """

@@ -1,4 +1,4 @@
-"""Detectors that can only be asked: ONNX files and Python callables. White-box attacks on them are left out."""
+"""Detectors without gradients: ONNX files and Python callables. White-box attacks on them are left out."""
 
 import hashlib
 import inspect
@@ -15,40 +15,40 @@ from torch import Tensor, nn
 from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.persistence.provenance import sha256
 from advforensics.store.reading import PatchStore
-from advforensics.targets.foreign import checked, existing
+from advforensics.targets.foreign import foreign_target, require_file
 
-# Pictures (N, C, H, W), float32 in [0, 1], to logits (N, K).
-Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+# From pictures (N, C, H, W), float32 in [0, 1], to logits (N, K).
+LogitsFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class BlackBox(nn.Module):
-    """Asks for logits outside of torch; no gradient comes back.
+    """A detector whose logits are computed outside of torch, without gradients.
 
     Args:
-        answer: From pictures to logits, as arrays.
+        function: From pictures to logits, as arrays.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, function: LogitsFunction) -> None:
         super().__init__()
-        self.answer = answer
+        self.function = function
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(N, K)`` of images ``(N, C, H, W)``."""
         pictures = np.ascontiguousarray(images.detach().cpu().numpy(), dtype=np.float32)
-        logits = torch.from_numpy(np.array(self.answer(pictures), dtype=np.float32))
+        logits = torch.from_numpy(np.array(self.function(pictures), dtype=np.float32))
         if len(images) != len(logits):
             raise ValueError(
-                f"the detector gave {tuple(logits.shape)} for {len(images)} pictures: logits (N, K) are needed"
+                f"the detector returns {tuple(logits.shape)} for {len(images)} pictures: it must return logits (N, K)"
             )
         return logits.to(images.device)
 
 
 class OnnxNetwork:
-    """An ONNX file read by OpenCV. One that was written for one batch size, and takes no other, gets pictures singly.
+    """An ONNX file read by OpenCV. If it does not work for any batch size, it gets pictures one by one.
 
     Args:
         path: The file, with one input ``(N, C, H, W)`` and one output ``(N, K)``.
-        shape: Of a picture, ``(C, H, W)``.
+        shape: Shape of a picture, ``(C, H, W)``.
 
     Raises:
         ValueError: If OpenCV cannot read it.
@@ -61,63 +61,52 @@ class OnnxNetwork:
             raise ValueError(f"OpenCV cannot read {path} as an ONNX file: {str(error).strip()}") from error
         pictures = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
         try:
-            together = self._ask(pictures)
-            singly = np.concatenate([self._ask(pictures[i : i + 1]) for i in range(3)])
-            self._singly = together.shape != singly.shape or not np.allclose(together, singly, rtol=1e-3, atol=1e-4)
+            batch, single = self._run(pictures), self._run_one_by_one(pictures)
+            self._any_batch_size = batch.shape == single.shape and np.allclose(batch, single, rtol=1e-3, atol=1e-4)
         except cv2.error:
-            self._singly = True
+            self._any_batch_size = False
 
     def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits ``(N, K)`` of pictures ``(N, C, H, W)``."""
-        if not self._singly:
-            return self._ask(pictures)
-        return np.concatenate([self._ask(pictures[i : i + 1]) for i in range(len(pictures))])
+        return self._run(pictures) if self._any_batch_size else self._run_one_by_one(pictures)
 
-    def _ask(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run_one_by_one(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([self._run(pictures[i : i + 1]) for i in range(len(pictures))])
+
+    def _run(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         self._network.setInput(pictures)
         logits: NDArray[np.float32] = self._network.forward().copy()
         return logits
 
 
 def onnx(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
-    """Return an ONNX file's detector, as a black box.
-
-    Args:
-        store: The patches it is to judge.
-        path: The file.
-        name: In tables; by default the file's name.
-        defense: In tables.
-        seed: In tables.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is no detector for this store.
-    """
-    file = existing(path, "ONNX file")
+    """Return an ONNX file's detector as a black box; arguments and errors as for `white_box.torchscript`."""
+    file = require_file(path, "ONNX file")
     box = BlackBox(OnnxNetwork(file, store.shape)).eval()
     digest, name = sha256(file), name or file.stem
-    return checked(box, store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False)
+    return foreign_target(box, store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False)
 
 
-def function(store: PatchStore, function: Answer, name: str | None, defense: str, seed: int) -> TrainedDetector:
+def function(store: PatchStore, function: LogitsFunction, name: str | None, defense: str, seed: int) -> TrainedDetector:
     """Return any Python callable as a black box.
 
-    Its ``sha256`` is that of the source file that defines it, or of its name where there is none; what it loads or
-    asks is not part of that.
+    Its ``sha256`` is that of the source file that defines it, or of its name if there is no such file. Files that it
+    loads and servers that it calls are not covered.
 
     Args:
-        store: The patches it is to judge.
+        store: The patch store that it is for.
         function: From pictures ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``, as arrays.
-        name: In tables; by default its own.
-        defense: In tables.
-        seed: In tables.
+        name: Its name in tables; by default that of the function.
+        defense: Name of its defence in tables.
+        seed: Seed of its training in tables.
 
     Raises:
         ValueError: If it is no detector for this store.
     """
     if not callable(function):
         raise ValueError(
-            f"target.function must be callable, got {type(function).__name__}; a function needs _partial_: true"
+            f"target.function must be callable, got {type(function).__name__}: set target.function._partial_=true for a"
+            " function"
         )
     code = function.func if isinstance(function, partial) else function
     code = code if inspect.isroutine(code) else type(code)
@@ -126,6 +115,6 @@ def function(store: PatchStore, function: Answer, name: str | None, defense: str
     except (TypeError, OSError):
         digest = hashlib.sha256(f"{code.__module__}.{code.__qualname__}".encode()).hexdigest()
     name = name or code.__name__
-    return checked(
+    return foreign_target(
         BlackBox(function).eval(), store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False
     )

@@ -1,45 +1,37 @@
-"""What every detector from elsewhere goes through before it is attacked."""
+"""Checks that every detector from outside this package goes through before it is attacked."""
 
 import logging
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.detectors.logits import connected, require_logits
+from advforensics.detectors.logits import probe
 from advforensics.store.reading import PatchStore
 
 log = logging.getLogger(__name__)
 
 
-def checked(
+def foreign_target(
     detector: nn.Module, store: PatchStore, *, sha256: str, name: str, defense: str, seed: int, gradients: bool = True
 ) -> TrainedDetector:
-    """Return a detector from elsewhere as one of ours, after one forward pass over two random pictures.
+    """Return a detector from outside this package as a target, after trying it on two random pictures.
 
     Args:
         detector: In evaluation mode.
-        store: Says what classes there are, and the shape of a patch.
+        store: Gives the classes, and the shape of a patch.
         sha256: Hash (hex) of its file.
-        name: Of the detector in tables.
-        defense: Of its training in tables.
-        seed: Of its training in tables.
-        gradients: Whether it can give gradients in principle. One that is detached from its input gives none
-            either, which is logged: its white-box attacks are left out.
+        name: Name of the detector in tables.
+        defense: Name of its defence in tables.
+        seed: Seed of its training in tables.
+        gradients: Whether detectors of its kind have gradients. If it has none all the same, because its logits are
+            detached from the picture, a warning is logged and white-box attacks are left out.
 
     Raises:
-        ValueError: If it fails, or gives anything but a finite logit for each class.
+        ValueError: If it fails, or returns anything but a finite logit for each class.
     """
-    images = torch.rand(2, *store.shape, generator=torch.Generator().manual_seed(0)).requires_grad_(gradients)
-    wanted = f"pictures {tuple(images.shape)}, float32 in [0, 1]"
-    try:
-        given = detector(images)
-    except Exception as error:  # a stranger's code may raise anything
-        raise ValueError(f"target {name}: it fails on {wanted}: {type(error).__name__}: {error}") from error
-    logits = require_logits(given, store.classes, f"target {name}", wanted)
-    attached = gradients and connected(logits, images)
-    if gradients and not attached:
+    _, has_gradients = probe(detector, store.shape, store.classes, f"target {name}", gradients=gradients)
+    if gradients and not has_gradients:
         log.warning("target %s: its logits are detached from the picture, so white-box attacks are left out", name)
     return TrainedDetector(
         detector=detector,
@@ -51,17 +43,17 @@ def checked(
         name=name,
         defense=defense,
         seed=seed,
-        gradients=attached,
+        gradients=has_gradients,
     )
 
 
-def existing(path: str | Path, what: str) -> Path:
-    """Return the path of a file.
+def require_file(path: str, kind: str) -> Path:
+    """Return the path of a target's file.
 
     Raises:
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If there is no such file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no {what} {path}: give target.path=PATH")
-    return path
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no {kind} {file}: give target.path=PATH")
+    return file

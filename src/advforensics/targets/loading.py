@@ -1,4 +1,4 @@
-"""The target that a config names."""
+"""The target that a config describes."""
 
 from pathlib import Path
 
@@ -10,26 +10,26 @@ from advforensics.store.reading import PatchStore
 
 
 def load(cfg: DictConfig, store: PatchStore) -> TrainedDetector:
-    """Return the detector that a config of the group ``target`` describes, checked.
+    """Return the detector that a config of the group ``target`` describes, after checking it.
 
     Args:
-        cfg: What ``conf/target/`` describes, with a ``_target_``.
-        store: The patches it is to judge.
+        cfg: A config from ``conf/target/``.
+        store: The patch store that the detector is for.
 
     Raises:
         FileNotFoundError: If its file is missing.
-        ValueError: If the file is of another kind, or what is in it is no detector for this store.
+        ValueError: If the file is of another kind, or holds no detector for this store.
     """
     trained: TrainedDetector = instantiate(cfg, _partial_=True)(store=store)
     return trained
 
 
 def results_folder(cfg: DictConfig) -> Path:
-    """Return the folder of a target's file, which is where results go.
+    """Return the default folder for results: that of the target's file.
 
     Raises:
         ValueError: If the target has no file.
     """
     if not cfg.get("path"):
-        raise ValueError("this target has no file to put results beside: give folder=PATH")
+        raise ValueError("this target has no file whose folder could hold the results: give folder=PATH")
     return Path(cfg.path).parent

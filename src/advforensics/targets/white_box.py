@@ -1,4 +1,4 @@
-"""Detectors whose gradients can be had: our checkpoints, modules with weights, TorchScript, torch.export."""
+"""Detectors with gradients: checkpoints of this package, modules with weights, TorchScript, torch.export."""
 
 import warnings
 
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
 from advforensics.persistence.provenance import sha256
 from advforensics.store.reading import PatchStore
-from advforensics.targets.foreign import checked, existing
+from advforensics.targets.foreign import foreign_target, require_file
 
 
 def checkpoint(store: PatchStore, path: str | None) -> TrainedDetector:
-    """Return a detector of ours; whether it belongs to the store is seen when patches are chosen.
+    """Return a detector of this package. Whether it fits the store is checked when patches are chosen.
 
     Raises:
-        FileNotFoundError: If there is none at ``path``.
-        ValueError: If no path is given, or the file is none of ours.
+        FileNotFoundError: If there is no such file.
+        ValueError: If no path is given, or `advforensics train` has not written the file.
     """
     if not path:
         raise ValueError(
-            "no detector given: checkpoint=PATH for one of ours, or target=module, torchscript, exported, onnx"
+            "no detector given: give checkpoint=PATH, or target=module, torchscript, exported, onnx or callable"
         )
     return load_checkpoint(path)
 
@@ -31,25 +31,25 @@ def module(
     """Return any module with its weights.
 
     Args:
-        store: The patches it is to judge.
-        module: From images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``, normalisation inside.
+        store: The patch store that it is for.
+        module: From images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; it normalises images itself.
         path: Its state dict, as ``torch.save(module.state_dict(), path)`` writes it, or a dictionary that has it under
-            ``state_dict``. No code in it is run.
-        name: In tables; by default the name of its class.
-        defense: In tables.
-        seed: In tables.
+            ``state_dict``. Code in the file is not run.
+        name: Its name in tables; by default that of its class.
+        defense: Name of its defence in tables.
+        seed: Seed of its training in tables.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it holds anything but these weights.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not hold the weights of the module, or the module is no detector for this store.
     """
-    file = existing(path, "state dict")
+    file = require_file(path, "state dict")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch raises depends on where in the file it stumbles
+    except Exception as error:  # torch raises different errors for different mistakes in a file
         raise ValueError(
-            f"{file} is no state dict: it must hold tensors only, as torch.save(module.state_dict(), path)"
-            f" writes it ({error})"
+            f"{file} is no state dict: it must hold tensors only, as torch.save(module.state_dict(), path) writes it"
+            f" ({error})"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     try:
@@ -57,36 +57,38 @@ def module(
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"the weights in {file} do not fit {type(module).__name__}: {error}") from error
     name = name or type(module).__name__
-    return checked(module.eval(), store, sha256=sha256(file), name=name, defense=defense, seed=seed)
+    return foreign_target(module.eval(), store, sha256=sha256(file), name=name, defense=defense, seed=seed)
 
 
 def torchscript(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
-    """Return a TorchScript file's detector. Arguments and errors as for :func:`module`."""
-    file = existing(path, "TorchScript file")
+    """Return a TorchScript file's detector, named after the file by default; otherwise like :func:`module`."""
+    file = require_file(path, "TorchScript file")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as such
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch deprecates TorchScript as a whole
         try:
             loaded = torch.jit.load(file, map_location="cpu").eval()
         except RuntimeError as error:
             raise ValueError(f"{file} is no TorchScript file, as torch.jit.save writes it ({error})") from error
-    return checked(loaded, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
+    detector = nn.Sequential(loaded)  # a script module takes no hooks, and hooks count what an attack costs
+    return foreign_target(detector, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
 
 
 def exported(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
-    """Return the detector of a file that torch.export has written. Arguments and errors as for :func:`module`."""
-    file = existing(path, "exported program")
+    """Return the detector of a torch.export file; arguments and errors as for :func:`torchscript`."""
+    file = require_file(path, "exported program")
     try:
         program = torch.export.load(file)
-    except Exception as error:  # torch raises what its archive reader, its JSON or its pickle raise
+    except Exception as error:  # torch passes on errors of its archive reader, JSON and pickle
         raise ValueError(f"{file} is no exported program, as torch.export.save writes it ({error})") from error
-    return checked(Exported(program), store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
+    return foreign_target(
+        Exported(program), store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed
+    )
 
 
 class Exported(nn.Module):
-    """An exported program that takes batches of any size and bears being told to evaluate.
+    """An exported program as a module for batches of any size, which stays in the mode it was exported in.
 
-    A program exported for one batch size gets full batches, the last filled up with copies of its last picture. Its
-    mode is what it was exported in: it has no other.
+    A program for one batch size gets full batches; the last is filled with copies of its last picture.
 
     Args:
         program: The program.
@@ -99,15 +101,15 @@ class Exported(nn.Module):
         super().__init__()
         inputs = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
         if len(inputs) != 1:
-            raise ValueError(f"an exported detector takes one tensor of pictures, this one takes {len(inputs)} inputs")
+            raise ValueError(f"an exported detector must take one tensor of pictures, not {len(inputs)} inputs")
         size = inputs[0].meta["val"].shape[0]
-        self.batch_size = size if isinstance(size, int) else None  # otherwise a symbol
+        self.batch_size = size if isinstance(size, int) else None  # a symbol means any size
         self.program = program.module()
         for module in self.program.modules():
             module.training = False
 
     def train(self, mode: bool = True) -> "Exported":
-        """Note the mode, but leave the program alone, which refuses to be told."""
+        """Set the mode of this module alone: exported programs raise an error when their mode is set."""
         self.training = mode
         return self
 

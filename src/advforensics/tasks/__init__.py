@@ -1,1 +1,1 @@
-"""Forensic questions: how a picture becomes labelled versions of itself."""
+"""Forensic questions: what classes there are, and what is done to a picture of each."""

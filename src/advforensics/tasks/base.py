@@ -1,4 +1,4 @@
-"""What every task gives: for one picture, its labelled versions, all leaving by the same door."""
+"""What every task gives: the labelled versions of a picture."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Set
@@ -12,14 +12,14 @@ from advforensics.sources.base import FileMetadata, Picture
 
 @dataclass(frozen=True)
 class Version:
-    """A picture as one class of the task shows it.
+    """A picture of one class of the task.
 
     Attributes:
-        class_name: Its class, one of the task's.
-        operation: What was done to the picture, by the name it has in the task's YAML.
+        class_name: Its class.
+        operation: What was done to the picture, by its name in the task's YAML.
         parameters: The drawn parameters of that operation.
         pixels: ``uint8`` array of shape ``(H', W', 3)``; the size may differ from the picture's.
-        file_metadata: What the file of this version would tell; see :class:`Picture`.
+        file_metadata: Those of a file with this version; see :class:`Picture`.
     """
 
     class_name: str
@@ -35,27 +35,27 @@ class Task(ABC):
     Attributes:
         name: Its name in tables, e.g. ``manipulation``.
         null_first: Whether the first class is the null hypothesis: nothing happened.
-        least_scenes: Classes with fewer scenes are left out, and listed with what is rejected.
-        unseen_devices: Devices of each class that are seen in testing only, where a class has more than that.
+        min_scenes: Classes with fewer scenes are left out, and their pictures listed as rejected.
+        unseen_devices: Devices of each class that are kept for testing; a class keeps at least one for training.
     """
 
     name: str
     null_first: bool
-    least_scenes: int
-    unseen_devices: int
+    min_scenes: int = 0
+    unseen_devices: int = 0
 
     @abstractmethod
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
-        """Yield the labelled versions of a picture; every draw depends on ``seed`` and ``picture.content`` only.
+        """Yield the labelled versions of a picture; every draw depends on ``seed`` and ``picture.content`` alone.
 
         Raises:
-            UnusableError: If this picture cannot be asked about, while others can.
+            UnusableError: If the task cannot use this picture.
         """
 
     @abstractmethod
     def classes_of(self, found: Set[str]) -> tuple[str, ...]:
-        """Return class names by label, given the answers that all versions have.
+        """Return class names by label, given the classes that the versions of all pictures have.
 
         Raises:
-            ValueError: If they are too few to ask, or not those that were to be expected.
+            ValueError: If these are fewer than two, or not the expected ones.
         """

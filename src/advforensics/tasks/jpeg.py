@@ -1,4 +1,4 @@
-"""JPEG compression of a picture in memory: the one of tasks and of augmentation."""
+"""JPEG compression of a picture in memory, for tasks and augmentation."""
 
 from typing import Any
 
@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 
 class JPEG(A.ImageCompression):  # type: ignore[misc]  # it ships no types that mypy follows
-    """albumentations' JPEG compression, of RGB as RGB.
+    """albumentations' JPEG compression, with red and blue in the right order.
 
-    Version 2.0.8 hands the picture to OpenCV as it is, which takes red for blue and so makes another luma than a
-    camera or an editor.
+    Version 2.0.8 passes RGB to OpenCV, which expects BGR: the luma would differ from that of a camera or an editor.
 
     Args:
         quality_range: Lowest and highest quality, 1 to 100.
@@ -22,9 +21,9 @@ class JPEG(A.ImageCompression):  # type: ignore[misc]  # it ships no types that 
         super().__init__(compression_type="jpeg", quality_range=quality_range, p=p)
 
     def apply(self, img: NDArray[Any], **params: Any) -> NDArray[Any]:
-        """Return the picture ``(H, W, C)``, grey or RGB, as it comes out of a JPEG file.
+        """Return the picture ``(H, W, C)``, grey or RGB, after JPEG compression.
 
-        It is ``uint8``, or ``float32`` in [0, 1], which is rounded to whole levels first; so is what comes out.
+        Both are ``uint8``, or ``float32`` in [0, 1], which is rounded to whole levels.
         """
         compressed: NDArray[Any] = super().apply(np.ascontiguousarray(img[..., ::-1]), **params)
         return np.ascontiguousarray(compressed[..., ::-1])

@@ -1,4 +1,4 @@
-"""Which operation was the picture put through?"""
+"""The task `manipulation`: which operation was applied to the picture?"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from advforensics.tasks.jpeg import JPEG
 
 Number = int | float
 
-MANIPULATED = "manipulated"  # what all operations but the first are to a binary question
+MANIPULATED = "manipulated"  # binary class of all operations but the first
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Operation:
     Args:
         transform: Builds the transform from drawn parameters (a Hydra ``_partial_``).
         ranges: Parameter name to ``[low, high]``, both ends included. Two whole numbers draw a whole number. The
-            transform receives the drawn value as the pair ``(value, value)``, which is how albumentations spells a
-            range of one.
+            transform receives the pair ``(value, value)``, since albumentations expects ranges.
     """
 
     transform: Callable[..., A.BasicTransform]
@@ -47,45 +46,42 @@ class Operation:
         return transform
 
 
+@dataclass(frozen=True)
 class Manipulation(Task):
-    """Tell the operation a whole picture was put through.
+    """Which operation was applied to the whole picture.
 
-    Every class leaves by the same door: an operation works on the whole 8-bit picture, so that a patch cut later has
-    no border of its own, and gives 8 bits back; the optional common JPEG step then treats all classes alike.
+    All classes are processed alike: each operation takes and returns the whole 8-bit picture, so that no patch has a
+    border of its own, and the optional JPEG step is the same for all.
 
     Args:
         name: Name of the task in tables.
-        operations: Operation name to :class:`Operation`, the null class first. The names are the classes, unless
-            ``binary``.
-        binary: Ask only whether anything was done: the first operation is one class, all others the other, which
-            shows one of them, drawn per picture, so that the classes stay balanced.
-        jpeg_quality: Quality of a JPEG step that all classes go through at the end, or ``None`` for none.
+        operations: Operations by name, the null class first. The names are the classes, unless ``binary``.
+        binary: Ask only whether anything was done. The second class gets one of the other operations, drawn per
+            picture, so that the classes stay balanced.
+        jpeg_quality: Quality of a final JPEG step for all classes; ``None`` for none.
 
     Raises:
         ValueError: If there are fewer than two operations.
     """
 
-    def __init__(
-        self,
-        name: str,
-        operations: Mapping[str, Operation],
-        binary: bool = False,
-        jpeg_quality: int | None = None,
-    ) -> None:
-        if len(operations) < 2:
-            raise ValueError(f"task.operations: a question needs two classes or more, got {list(operations)}")
-        self.name = name
-        self.operations = dict(operations)
-        self.binary = binary
-        self.jpeg_quality = jpeg_quality
-        self.null_first = True
-        self.least_scenes = 0
-        self.unseen_devices = 0
-        null = next(iter(self.operations))
-        self.classes = (null, MANIPULATED) if binary else tuple(self.operations)
+    name: str
+    operations: Mapping[str, Operation]
+    binary: bool = False
+    jpeg_quality: int | None = None
+    null_first = True
+
+    def __post_init__(self) -> None:
+        if len(self.operations) < 2:
+            raise ValueError(f"task.operations: a task needs two classes or more, got {list(self.operations)}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+        names = tuple(self.operations)
+        return (names[0], MANIPULATED) if self.binary else names
 
     def classes_of(self, found: Set[str]) -> tuple[str, ...]:
-        """Return the operations, or for a binary question the first one and ``manipulated``."""
+        """Return the operations; if binary, the first one and ``manipulated``."""
         return self.classes
 
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:

@@ -1,6 +1,7 @@
-"""What the source says a picture is."""
+"""Tasks whose classes are the source classes: which camera, recaptured or not, generated or not."""
 
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 
 import albumentations as A
 import numpy as np
@@ -10,60 +11,57 @@ from advforensics.tasks.base import Task, Version
 from advforensics.tasks.jpeg import JPEG
 
 
+@dataclass
 class SourceLabels(Task):
-    """Tell what the source says: which camera, recaptured or not, generated or not.
+    """A task whose classes are the source classes.
 
     Args:
         name: Name of the task in tables.
-        classes: The classes in the order of labels, or ``None`` for all that there are, by their names.
-        null_first: Whether the first of them means that nothing is wrong with a picture.
-        harmonise: Let all pictures leave by the same door, where what made them did not: cut to the same size, put
-            into the same JPEG file. It takes format, size and header away as clues, not what they have left in pixels.
-        side: Of harmonised pictures: their middle, so many pixels wide and high.
-        quality: Of harmonised pictures' JPEG.
-        least_scenes: Fewest scenes that a class may have; one with fewer is left out, unless ``classes`` ask for it.
-        unseen_devices: Devices of each class that are seen in testing only, where a class has more than that.
+        classes: The classes in the order of labels; ``None`` for all that occur, sorted by name.
+        null_first: Whether the first class is the null hypothesis: nothing happened.
+        harmonise: Crop all pictures to the same size and compress them with the same JPEG quality. It removes leaks
+            through format, size and EXIF, not the traces that an earlier compression has left in the pixels.
+        side: Side in pixels of a harmonised picture, which is the middle of the original.
+        quality: JPEG quality of harmonised pictures.
+        min_scenes: A class with fewer scenes is left out, unless ``classes`` are given.
+        unseen_devices: Devices of each class that are kept for testing; a class keeps at least one for training.
     """
 
-    def __init__(
-        self,
-        name: str,
-        classes: Sequence[str] | None,
-        null_first: bool,
-        harmonise: bool,
-        side: int,
-        quality: int,
-        least_scenes: int,
-        unseen_devices: int,
-    ) -> None:
-        self.name = name
-        self.classes = tuple(classes) if classes is not None else None
-        self.null_first = null_first
-        self.harmonise = harmonise
-        self.side = side
-        self.quality = quality
-        self.least_scenes = 0 if classes is not None else least_scenes
-        self.unseen_devices = unseen_devices
+    name: str
+    classes: Sequence[str] | None
+    null_first: bool
+    harmonise: bool
+    side: int
+    quality: int
+    min_scenes: int
+    unseen_devices: int
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            self.min_scenes = 0
 
     def classes_of(self, found: Set[str]) -> tuple[str, ...]:
-        """Return the classes that were asked for, or all that the source shows."""
-        classes = self.classes or tuple(sorted(found))
+        """Return the classes of the config, or else those that the source has."""
+        classes = tuple(self.classes or sorted(found))
         if len(classes) < 2 or set(classes) != found:
-            shown = ", ".join(sorted(found))
-            raise ValueError(f"task.classes: {self.name} asks for {', '.join(classes)}, the source shows {shown}")
+            raise ValueError(
+                f"task.classes of {self.name} are {', '.join(classes)}, but the source has {', '.join(sorted(found))};"
+                " two or more are needed, and both must agree"
+            )
         return classes
 
     def versions(self, picture: Picture, seed: int) -> Iterator[Version]:
         """Yield the picture.
 
         Raises:
-            ValueError: If its source does not say what it is.
+            ValueError: If it has no source class.
             UnusableError: If it is too small to be harmonised.
         """
         source_class = picture.annotation.source_class
         if source_class is None:
             raise ValueError(
-                f"task={self.name} needs a source that says what {picture.name} is: source=folders, or a data set's own"
+                f"task={self.name} needs a source class, and {picture.name} has none: use source=folders or that of a"
+                " data set"
             )
         if not self.harmonise:
             yield Version(source_class, "as it is", {}, picture.pixels, picture.file_metadata)
@@ -73,11 +71,6 @@ class SourceLabels(Task):
             raise UnusableError(f"too small to harmonise: {width} x {height} pixels, task.side is {self.side}")
         middle = A.CenterCrop(self.side, self.side)(image=picture.pixels)["image"]
         pixels = JPEG((self.quality, self.quality), p=1.0)(image=middle)["image"]
-        file_metadata: FileMetadata = {
-            "format": "JPEG",
-            "width": self.side,
-            "height": self.side,
-            "quality": self.quality,
-            "exif": 0,
-        }
+        size: FileMetadata = {"width": self.side, "height": self.side}
+        file_metadata = {"format": "JPEG", **size, "quality": self.quality, "exif": 0}
         yield Version(source_class, "harmonised", {}, np.ascontiguousarray(pixels), file_metadata)

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 from torch import nn
 
-from advforensics.persistence.unfinished import leaves
+from advforensics.persistence.unfinished import flatten
 
 
 class Run:
@@ -56,7 +56,7 @@ class Run:
         Params do without Hydra's own words (``_target_``); a value keeps the 6000 characters that MLflow allows.
         """
         self._client.log_text(self.id, OmegaConf.to_yaml(config, resolve=True), "config.yaml")
-        named = leaves(OmegaConf.to_container(config, resolve=True))
+        named = flatten(OmegaConf.to_container(config, resolve=True))
         flat = [Param(name, str(value)[:6000]) for name, value in named if not name.endswith("_")]
         for start in range(0, len(flat), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.id, params=flat[start : start + 100])

@@ -1,1 +1,1 @@
-"""What happens around the steps of a training: callbacks for Lightning's Trainer, and augmentation."""
+"""Everything in a training except the loss: callbacks for Lightning's Trainer, and augmentation."""

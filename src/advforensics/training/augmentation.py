@@ -1,22 +1,22 @@
-"""What may be done to training patches: moves of pixels that resample nothing, so that traces survive."""
+"""Augmentation of training patches that only moves pixels, so that traces of processing survive."""
 
 import torch
 from torch import Tensor
 
 
 class D4:
-    """The eight symmetries of a square, each equally often."""
+    """The eight symmetries of a square, with equal probability."""
 
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Return every image turned and mirrored in its own way.
+    def __call__(self, images: Tensor, random_numbers: Tensor) -> Tensor:
+        """Return each image rotated and mirrored as its random number says.
 
         Args:
             images: ``(N, C, S, S)``.
-            draws: One random whole number per image, ``(N,)``; the image's symmetry depends on nothing else.
+            random_numbers: One whole number per image, ``(N,)``; nothing else determines the image's symmetry.
         """
-        moved = torch.empty_like(images)
+        augmented = torch.empty_like(images)
         for symmetry in range(8):
-            chosen = draws % 8 == symmetry
-            turned = torch.rot90(images[chosen], symmetry % 4, dims=(2, 3))
-            moved[chosen] = turned if symmetry < 4 else turned.flip(3)
-        return moved
+            chosen = random_numbers % 8 == symmetry
+            rotated = torch.rot90(images[chosen], symmetry % 4, dims=(2, 3))
+            augmented[chosen] = rotated if symmetry < 4 else rotated.flip(3)
+        return augmented

@@ -1,9 +1,9 @@
-"""Training and testing a detector, as each process of a training does."""
+"""Training and testing a detector, in one process or in several."""
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
@@ -28,15 +28,21 @@ from advforensics.training.training_log import TrainingLog
 def fit(
     cfg: DictConfig, data: PatchData, unfinished: Path, logger: Logger | Literal[False]
 ) -> tuple[nn.Module, dict[str, float], int]:
-    """Train and test, as each process of a training does.
+    """Train a detector and test it. Every process of a distributed training calls this.
+
+    Args:
+        cfg: The composed config of ``train``.
+        data: Batches of the patch store.
+        unfinished: Folder for the training's state, from which an interrupted training continues.
+        logger: Receives the metrics; ``False`` in all processes but the first.
 
     Returns:
-        The detector with the weights that are kept; its scores on the test split; the epoch that is kept, from 1.
+        The detector with the weights of the best epoch; its scores on the test split; the number of that epoch, from 1.
     """
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    # Deterministic algorithms also overwrite fresh memory, at a fifth of the time, against reads that torch's own
-    # layers do not make.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch adds it late
+    # With deterministic algorithms torch also fills new memory, which takes a fifth of the time. That guards against
+    # reads of uninitialised memory, which torch's own layers do not make.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set at run time
     classes = data.store.classes
     detector = build_detector(cfg, classes, data.store.shape)
     module: Baseline = instantiate(cfg.defense.module, detector=detector, classes=len(classes))
@@ -47,10 +53,14 @@ def fit(
         enable_progress_bar=sys.stderr.isatty(),
         default_root_dir=unfinished.parent,
     )
-    with processes_end_together(trainer):
-        with compiled(detector) if cfg.compile else nullcontext():
-            last = unfinished / "state" / "last.ckpt"  # the same for all: no process steps before all have joined
-            trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+    if cfg.compile:
+        detector.forward = torch.compile(detector.forward)
+    with subprocess_cleanup(trainer):
+        last = (
+            unfinished / "state" / "last.ckpt"
+        )  # all processes see the same: none takes a step before all have joined
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+        vars(detector).pop("forward", None)  # what is tested and saved is not compiled
         best = torch.load(unfinished / "state" / "best.ckpt", weights_only=False)
         module.load_state_dict(best["state_dict"])
         (scores,) = trainer.test(module, data, verbose=False)
@@ -58,56 +68,47 @@ def fit(
 
 
 @contextmanager
-def processes_end_together(trainer: pl.Trainer) -> Iterator[None]:
-    """Let the processes that Lightning starts for a training end with it.
+def subprocess_cleanup(trainer: pl.Trainer) -> Iterator[None]:
+    """End the processes that Lightning starts for a distributed training when the block ends.
 
-    Lightning leaves it to the end of this process. The others would wait for one that has failed, and the next training
-    of a multirun would take the marks in the environment, and the old connection, for its own. Its answer to SIGTERM
-    waits for processes that may be waiting for this one; that of a run is to leave by an exception.
+    Lightning ends them only when this process exits. Until then they would wait for a process that has failed, and the
+    next training of a multirun would reuse the old connection and Lightning's variables in the environment.
+
+    Lightning's handlers of signals stay out: on SIGTERM they wait for processes that may be waiting for this one. A
+    tracked run ends by an exception instead.
     """
-    trainer._signal_connector.register_signal_handlers = _leave_signals  # type: ignore[method-assign]
-    before = set(os.environ)
-    ended = False
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    variables_before = set(os.environ)
+    succeeded = False
     try:
         yield
-        ended = True
+        succeeded = True
     finally:
         others: list[Popen[bytes]] = []
         if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
             others = trainer.strategy.launcher.procs.copy()
-            trainer.strategy.launcher.procs.clear()  # else Lightning kills this process as soon as it sees one fail
-        for process in others if not ended else ():
-            process.kill()
+            trainer.strategy.launcher.procs.clear()  # else Lightning kills this process as soon as one of them fails
+        if not succeeded:
+            for process in others:
+                process.kill()
         if distributed.is_initialized():
             distributed.destroy_process_group()
         for process in others:
             process.wait()
-        for name in os.environ.keys() - before:
+        for name in os.environ.keys() - variables_before:
             del os.environ[name]
 
 
-def _leave_signals() -> None:
-    """Handle none: Lightning's handlers stay out."""
-
-
 def _callbacks(cfg: DictConfig, unfinished: Path) -> list[Callback]:
-    """Return what goes on around the steps, in the order in which each takes its turn."""
-    state = partial(ModelCheckpoint, unfinished / "state", enable_version_counter=False, save_on_train_epoch_end=True)
+    """Return the callbacks in the order in which Lightning is to call them."""
+    checkpoint = partial(
+        ModelCheckpoint, unfinished / "state", enable_version_counter=False, save_on_train_epoch_end=True
+    )
     chosen = [cfg.selection.robust_validation, cfg.get("averaging"), cfg.defense.guard]
     return [
         EpochSeed(cfg.seed),
         *(instantiate(callback) for callback in chosen if callback is not None),
         TrainingLog(unfinished / "training.csv"),
-        state(filename="best", monitor=cfg.defense.monitor, mode="max"),
-        state(filename="last"),  # after the best, whose score it must know
+        checkpoint(filename="best", monitor=cfg.defense.monitor, mode="max"),
+        checkpoint(filename="last"),  # after "best", because it stores that callback's score
     ]
-
-
-@contextmanager
-def compiled(detector: nn.Module) -> Iterator[None]:
-    """Let a detector run as `torch.compile` makes it, and as ever afterwards: what is saved has no trace of it."""
-    detector.forward = torch.compile(detector.forward)
-    try:
-        yield
-    finally:
-        del detector.forward

@@ -1,4 +1,4 @@
-"""Robust accuracy while a detector is trained: what the epoch that is kept is best at."""
+"""Robust accuracy after each epoch, by which the epoch to keep is chosen."""
 
 import math
 from typing import Any
@@ -20,43 +20,43 @@ from advforensics.store.reading import Batch, PatchDataset
 class RobustValidation(Callback):
     """Attacks a few validation and training images after each epoch.
 
-    ``val_`` and ``train_robust_accuracy`` are the shares that stand at the radius. Where the first stops growing while
-    the second goes on, robustness is being overfitted (Rice et al., arXiv 2002.11569). ``val_robust_area`` is the mean
-    of clean and robust accuracy: the area under the curve up to the radius, by one trapezoid.
+    ``val_`` and ``train_robust_accuracy`` are robust accuracy at the radius. If the first stops growing while the
+    second still grows, robustness overfits (Rice et al., arXiv 2002.11569). ``val_robust_area`` is the mean of clean
+    and robust accuracy: the area under the robustness curve up to the radius, by one trapezoid.
 
     ``keep_epoch`` is the epoch's number, from 1, if its area lies within one standard error of the best so far, else 0.
-    Patches of one photograph are alike, so the error is that of a mean over photographs; see `standard_error`.
-    The epoch where it is largest is the one to keep: as the learning rate falls, robust accuracy is given for clean
-    accuracy at about one to one, and the largest area alone would be a draw among the epochs on that line. The latest
-    that cannot be told from the best: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3.
+    Patches of one photograph are alike, so it is the error of a mean over photographs; see `standard_error`. The epoch
+    with the largest ``keep_epoch`` is kept: the latest that is not significantly worse than the best (Breiman et al.,
+    Classification and Regression Trees, 1984, section 3.4.3). The largest area alone would choose among late epochs at
+    random: as the learning rate falls, robust accuracy is traded for clean accuracy at about one to one.
 
-    The images are the same each time, evenly over photographs and classes, not augmented. Put it before weight
-    averaging, so that it sees the averaged weights.
+    The images are the same each time, spread evenly over photographs and classes, not augmented. The callback must come
+    before weight averaging, so that it sees the averaged weights.
 
     Args:
-        attack: A quick one; it must be the same for trainings that are compared.
+        attack: A quick attack; trainings that are compared need the same one.
         eps_levels: Its radius, in levels (1/255).
-        images: Of each split.
+        images: Number of images from each split.
     """
 
     def __init__(self, attack: Ascent, eps_levels: float, images: int) -> None:
         self.attack = attack
         self.eps_levels = eps_levels
         self.images = images
-        # This process' images of a split, and which photograph each image of all processes is of.
-        self._shares: dict[str, tuple[Batch, NDArray[np.int64]]] = {}
+        # For each split: the images of this process, and the photograph of each image of all processes.
+        self._splits: dict[str, tuple[Batch, NDArray[np.int64]]] = {}
         self._best = 0.0
 
     def state_dict(self) -> dict[str, float]:
-        """Return what a training that goes on must know."""
+        """Return the state for a training that is resumed later."""
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Go on."""
+        """Restore the state of an interrupted training."""
         self._best = state_dict["best"]
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Load this process' share of the images."""
+        """Load the images of this process."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it in fit
         assert isinstance(data, PatchData)
         for split in ("val", "train"):
@@ -64,42 +64,42 @@ class RobustValidation(Callback):
             chosen = dataset.balanced(self.images)
             images, labels = dataset[chosen[trainer.global_rank :: trainer.world_size]]
             photographs = dataset.manifest["group"].iloc[chosen].factorize()[0]
-            self._shares[split] = (images.to(module.device), labels.to(module.device)), photographs
+            self._splits[split] = (images.to(module.device), labels.to(module.device)), photographs
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Attack them."""
+        """Attack the images and log the results."""
         assert isinstance(module.detector, nn.Module)
-        for split, (batch, photographs) in self._shares.items():
-            # Of all images, whose photographs the processes share; each fills in its own.
-            survived = torch.zeros(len(photographs), device=module.device)
-            mine = survival(module.detector, *batch, self.attack, self.eps_levels * LEVEL)
-            survived[trainer.global_rank :: trainer.world_size] = mine
-            survived = trainer.strategy.reduce(survived, reduce_op="sum")
-            module.log(f"{split}_robust_accuracy", (survived == 1).float().mean(), sync_dist=True)
+        for split, (batch, photographs) in self._splits.items():
+            # Each process fills in the areas of its own images. The sum has those of all, which the error needs.
+            areas = torch.zeros(len(photographs), device=module.device)
+            own = robust_areas(module.detector, *batch, self.attack, self.eps_levels * LEVEL)
+            areas[trainer.global_rank :: trainer.world_size] = own
+            areas = trainer.strategy.reduce(areas, reduce_op="sum")
+            module.log(f"{split}_robust_accuracy", (areas == 1).float().mean(), sync_dist=True)
             if split == "val":
-                module.log("val_robust_area", survived.mean(), sync_dist=True)
-                good = self.good(survived.double().cpu().numpy(), photographs)
-                module.log("keep_epoch", float(good * (trainer.current_epoch + 1)), sync_dist=True)
+                module.log("val_robust_area", areas.mean(), sync_dist=True)
+                keep = self.is_near_best(areas.double().cpu().numpy(), photographs)
+                module.log("keep_epoch", float(keep * (trainer.current_epoch + 1)), sync_dist=True)
 
-    def good(self, survived: NDArray[np.float64], photographs: NDArray[np.int64]) -> bool:
-        """Return whether an epoch's area lies within a standard error of the best so far, itself included.
+    def is_near_best(self, areas: NDArray[np.float64], photographs: NDArray[np.int64]) -> bool:
+        """Return whether an epoch's mean area lies within a standard error of the best so far, itself included.
 
         Args:
-            survived: As `survival` tells it of the epoch, ``(N,)``.
-            photographs: Which photograph each image is of, ``(N,)``.
+            areas: Of the images, as `robust_areas` returns them, ``(N,)``.
+            photographs: A whole number from 0 for the photograph of each image, ``(N,)``.
         """
-        area = float(survived.mean())
+        area = float(areas.mean())
         self._best = max(self._best, area)
-        # Not worse, rather than good: images of one photograph, with an error of NaN, tell no epoch from another.
-        return not area < self._best - standard_error(survived, photographs)
+        # "not <" rather than ">=": with one photograph the error is NaN, and then no epoch counts as worse.
+        return not area < self._best - standard_error(areas, photographs)
 
 
 def standard_error(values: NDArray[np.float64], photographs: NDArray[np.int64]) -> float:
-    """Return the standard error of a mean whose values are alike within a photograph.
+    """Return the standard error of a mean of values that are correlated within a photograph.
 
     The cluster-robust (sandwich) estimate with the factor G/(G-1) for G photographs: Cameron & Miller 2015, A
-    practitioner's guide to cluster-robust inference, J. Hum. Resour. 50(2), 317-372, section II. Where every photograph
-    has one value it is the usual one.
+    practitioner's guide to cluster-robust inference, J. Hum. Resour. 50(2), 317-372, section II. With one value per
+    photograph it is the usual standard error.
 
     Args:
         values: ``(N,)``.
@@ -114,10 +114,10 @@ def standard_error(values: NDArray[np.float64], photographs: NDArray[np.int64]) 
     return math.sqrt(len(sums) / (len(sums) - 1) * float(np.square(sums).sum())) / len(values)
 
 
-def survival(detector: nn.Module, images: Tensor, labels: Tensor, attack: Ascent, eps: float) -> Tensor:
-    """Return how far each image survives: 1 under the attack, ½ until it, 0 not at all; ``(N,)``.
+def robust_areas(detector: nn.Module, images: Tensor, labels: Tensor, attack: Ascent, eps: float) -> Tensor:
+    """Return 1 for each image that stands under the attack, ½ if it is right without it only, 0 if wrong; ``(N,)``.
 
-    The mean is the area under the curve up to the radius.
+    The mean is the area under the robustness curve up to the radius, by one trapezoid.
 
     Args:
         detector: In evaluation mode.
@@ -126,10 +126,10 @@ def survival(detector: nn.Module, images: Tensor, labels: Tensor, attack: Ascent
         attack: The attack.
         eps: Its radius, in [0, 1].
     """
-    survived = torch.zeros(len(labels), device=images.device)
-    for some, truth, share in zip(images.split(128), labels.split(128), survived.split(128), strict=True):
-        correct = margins(detector(some), truth) > 0
-        some, truth = some[correct], truth[correct]
-        found = attack(detector, some, truth, eps)
-        share[correct] = (1 + (margins(detector(found), truth) > 0).float()) / 2
-    return survived
+    areas = torch.zeros(len(labels), device=images.device)
+    for batch, truth, batch_areas in zip(images.split(128), labels.split(128), areas.split(128), strict=True):
+        correct = margins(detector(batch), truth) > 0
+        batch, truth = batch[correct], truth[correct]
+        examples = attack(detector, batch, truth, eps)
+        batch_areas[correct] = (1 + (margins(detector(examples), truth) > 0).float()) / 2
+    return areas

@@ -1,4 +1,4 @@
-"""Random numbers that an interruption cannot shift."""
+"""Random numbers that do not depend on whether a training was interrupted."""
 
 import numpy as np
 import pytorch_lightning as pl
@@ -6,12 +6,12 @@ from pytorch_lightning.callbacks import Callback
 
 
 class EpochSeed(Callback):
-    """Seeds every generator anew as an epoch begins, from the seed, the epoch and the process.
+    """Seeds all random generators at the start of each epoch, from the training's seed, the epoch and the process.
 
-    A training that goes on with its third epoch then draws what it would have drawn, had it never stopped.
+    A training resumed at its third epoch then draws the same numbers there as one that was never interrupted.
 
     Args:
-        seed: Of the training.
+        seed: The training's seed.
     """
 
     def __init__(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""The course of a training: one row per epoch, with what it has cost so far."""
+"""``training.csv``: one row per epoch, with the metrics and the cost of the training so far."""
 
 import logging
 import time
@@ -18,80 +18,80 @@ log = logging.getLogger(__name__)
 
 
 class TrainingLog(Callback):
-    """Writes one row of ``training.csv`` per epoch, and tells the log. Put it last: it tells what the others log.
+    """Appends a row to ``training.csv`` after each epoch. It must come after the callbacks whose metrics it writes.
 
-    Beside the metrics stand, counted from the beginning of the training and without what was lost to interruptions:
-    ``seconds``; ``forward_images`` and ``backward_images``, which went through the detector in all processes (a double
-    backward counts twice), whatever for; and ``waiting``, the share of the time of an epoch's steps that was spent
-    waiting for data.
+    Beside the metrics the row has ``waiting``, the share of the epoch's training time spent waiting for data, and the
+    cost since the start of the training, without work that an interruption has lost: ``seconds``, and
+    ``forward_images`` and ``backward_images``, the images that went through the detector in all processes for any
+    purpose (a double backward counts twice).
 
     Args:
-        path: The file; an older one is continued when training is.
+        path: The file; a resumed training continues it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cost = {"seconds": 0.0, "forward_images": 0.0, "backward_images": 0.0}
-        self._images = Cost()  # of this process, since the last epoch
-        self._counting: RemovableHandle | None = None
+        self._epoch_images = Cost()  # of this process
+        self._hook: RemovableHandle | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a training that goes on must know."""
+        """Return the cost so far, for a training that is resumed later."""
         return dict(self.cost)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the cost of an interrupted training."""
         self.cost = dict(state_dict)
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Begin to count."""
+        """Start counting images and seconds."""
         assert isinstance(module.detector, nn.Module)
-        self._counting = count_images(module.detector, self._images)
-        self._since = time.perf_counter()
+        self._hook = count_images(module.detector, self._epoch_images)
+        self._epoch_start = time.perf_counter()
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Count no more."""
-        if self._counting is not None:
-            self._counting.remove()
-            self._counting = None
+        """Stop counting images."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start the clock of waiting."""
-        self._waited = self._stepped = 0.0
-        self._idle_since = time.perf_counter()
+        """Start measuring how long the epoch waits for data."""
+        self._waiting_seconds = self._step_seconds = 0.0
+        self._waiting_since = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
-        """A batch has come."""
-        self._busy_since = time.perf_counter()
-        self._waited += self._busy_since - self._idle_since
+        """Note that a batch has arrived."""
+        self._step_start = time.perf_counter()
+        self._waiting_seconds += self._step_start - self._waiting_since
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        """The next batch is waited for."""
-        self._idle_since = time.perf_counter()
-        self._stepped += self._idle_since - self._busy_since
+        """Note that the step is done."""
+        self._waiting_since = time.perf_counter()
+        self._step_seconds += self._waiting_since - self._step_start
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Append the epoch that has just ended."""
+        """Append the row of the epoch."""
         now = time.perf_counter()
-        self.cost["seconds"] += now - self._since
-        self._since = now
-        images = torch.tensor([self._images.forward, self._images.backward], device=module.device)
+        self.cost["seconds"] += now - self._epoch_start
+        self._epoch_start = now
+        images = torch.tensor([self._epoch_images.forward, self._epoch_images.backward], device=module.device)
         images = trainer.strategy.reduce(images, reduce_op="sum")
-        self._images.forward = self._images.backward = 0
+        self._epoch_images.forward = self._epoch_images.backward = 0
         self.cost["forward_images"] += float(images[0])
         self.cost["backward_images"] += float(images[1])
-        waiting = self._waited / (self._waited + self._stepped)
+        waiting = self._waiting_seconds / (self._waiting_seconds + self._step_seconds)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        spent = {"waiting": waiting, **self.cost}
-        module.log_dict(spent, sync_dist=True)
+        cost = {"waiting": waiting, **self.cost}
+        module.log_dict(cost, sync_dist=True)
         if not trainer.is_global_zero:
             return
-        row = pd.DataFrame([{"epoch": trainer.current_epoch + 1, **metrics, **spent}])
+        row = pd.DataFrame([{"epoch": trainer.current_epoch + 1, **metrics, **cost}])
         if trainer.current_epoch > 0:
             earlier = pd.read_csv(self.path)
-            # A training killed between this and its checkpoint comes by here twice.
+            # A training that was killed after this and before its checkpoint repeats the epoch.
             row = pd.concat([earlier[earlier["epoch"] <= trainer.current_epoch], row], ignore_index=True)
         row.to_csv(self.path, index=False)
         scores = ", ".join(

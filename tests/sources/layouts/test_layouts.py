@@ -1,5 +1,6 @@
-"""Each layout reads the tree of its data set, irregular names included, and draws it for whoever gives another."""
+"""Each layout reads the tree of its data set, with irregular names, and shows it in the error for another folder."""
 
+import inspect
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -8,9 +9,9 @@ from hydra.utils import instantiate
 from odd_files import noise, saved
 from omegaconf import OmegaConf
 from PIL import Image
-from toys import sift
+from toys import read_all
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 from advforensics.sources.layouts.cifake import Cifake
@@ -27,7 +28,7 @@ from advforensics.sources.photos import Photos
 
 A6 = "D16_Samsung_GalaxyA6_2"
 S3 = "D01_Samsung_GalaxyS3Mini"
-PLACES: list[tuple[Layout, dict[str, Annotation | str]]] = [
+CASES: list[tuple[Layout, dict[str, Annotation | str]]] = [
     (
         Folders({"fake": "generated"}, scene=r"burst-(\d+)"),
         {
@@ -85,15 +86,15 @@ PLACES: list[tuple[Layout, dict[str, Annotation | str]]] = [
         },
     ),
     (
-        Dresden(devices=True, flat_fields=True, row=1),
-        {"flat/Canon_Ixus55_0_2643.JPG": Annotation("Canon_Ixus55_0", "Canon_Ixus55_0 2643", "Canon_Ixus55_0")},
+        Dresden(devices=True),
+        {"Canon_Ixus55_0_2643.JPG": Annotation("Canon_Ixus55_0", "Canon_Ixus55_0 264", "Canon_Ixus55_0")},
     ),
     (
         Vision(kinds=("nat", "natWA")),
         {
             f"{S3}/images/nat/D01_I_nat_0001.jpg": Annotation("Samsung_GalaxyS3Mini", "D01 1", S3),
             f"VISION/{S3}/images/natWA/D01_I_natWA_0001.jpg": Annotation("Samsung_GalaxyS3Mini", "D01 1", S3),
-            f"{S3}/images/flat/D01_I_flat_0001.jpg": "flat is not asked for",
+            f"{S3}/images/flat/D01_I_flat_0001.jpg": "flat is not in source.layout.kinds",
             f"{S3}/videos/flat/D01_V_flat_0001.mp4": "not in DEVICE/images/KIND",
         },
     ),
@@ -101,14 +102,14 @@ PLACES: list[tuple[Layout, dict[str, Annotation | str]]] = [
         Forchheim(),
         {
             f"{A6}/orig/D16_img_orig_0001.jpg": Annotation("Samsung_GalaxyA6", "scene 1", A6),
-            f"{A6}/facebook/D16_img_facebook_0001.jpg": "facebook is not asked for",
+            f"{A6}/facebook/D16_img_facebook_0001.jpg": "facebook is not in source.layout.platforms",
             "D01_Motorola_E3_1/orig/D01_img_orig_0063.jpg": Annotation("Motorola_E3", "scene 63", "D01_Motorola_E3_1"),
             "inspection/check_devices/helper.jpg": "not DEVICE/PLATFORM/DEVICE_img_PLATFORM_SCENE",
             "D01_img_orig_0001.jpg": "not DEVICE/PLATFORM/DEVICE_img_PLATFORM_SCENE",
         },
     ),
     (
-        Forchheim(ask="platform", platforms=None),
+        Forchheim(label="platform", platforms=None),
         {f"{A6}/WhatsApp/D16_img_WhatsApp_0012.jpg": Annotation("whatsapp", "scene 12", A6)},
     ),
     (
@@ -126,36 +127,44 @@ PLACES: list[tuple[Layout, dict[str, Annotation | str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("layout", "places"), PLACES, ids=lambda value: type(value).__name__)
-def test_files_belong_where_their_paths_say(layout: Layout, places: dict[str, Annotation | str]) -> None:
-    assert {path: layout.place(PurePosixPath(path)) for path in places} == places
+@pytest.mark.parametrize(("layout", "annotations"), CASES, ids=lambda value: type(value).__name__)
+def test_paths_give_annotations(layout: Layout, annotations: dict[str, Annotation | str]) -> None:
+    assert {path: layout.annotate_path(PurePosixPath(path)) for path in annotations} == annotations
 
 
-@pytest.mark.parametrize(("layout", "places"), PLACES, ids=lambda value: type(value).__name__)
-def test_a_replica_of_the_tree_is_read(layout: Layout, places: dict[str, Annotation | str], tmp_path: Path) -> None:
-    for seed, name in enumerate(places):
+@pytest.mark.parametrize(("layout", "annotations"), CASES, ids=lambda value: type(value).__name__)
+def test_a_replica_of_the_tree_is_read(
+    layout: Layout, annotations: dict[str, Annotation | str], tmp_path: Path
+) -> None:
+    for seed, name in enumerate(annotations):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(saved(Image.fromarray(noise(seed=seed)), "PNG" if "png" in name else "JPEG"))
-    pictures, rejected = sift(Photos(tmp_path, 8, 10**6, layout))
+    pictures, rejected = read_all(Photos(tmp_path, 8, 10**6, layout))
     assert {picture.name: picture.annotation for picture in pictures} | {
         rejection.name: rejection.reason for rejection in rejected
-    } == places
+    } == annotations
 
 
 CONFIGS = {path.stem: OmegaConf.load(path) for path in sorted((config_dir() / "source").glob("*.yaml"))}
 SHIPPED = {name: layout for name, config in CONFIGS.items() if (layout := OmegaConf.select(config, "layout"))}
 
 
-def test_every_layout_that_is_shipped_has_been_tested() -> None:
-    tested = {type(layout) for layout, _ in PLACES} | {Exif}  # which reads headers: see test_exif.py
+def test_every_shipped_layout_is_tested() -> None:
+    tested = {type(layout) for layout, _ in CASES} | {Exif}  # reads EXIF: see test_exif.py
     assert {type(instantiate(layout)) for layout in SHIPPED.values()} == tested
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED.keys() - {"exif"}))  # whose wrong folder is one of flat fields
-def test_a_wrong_folder_is_shown_the_tree(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", sorted(SHIPPED.keys() - {"exif"})
+)  # accepts every tree but flat fields: see test_exif.py
+def test_the_error_for_a_wrong_folder_shows_the_tree(name: str, tmp_path: Path) -> None:
     layout = instantiate(SHIPPED[name])
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "holiday.png")
-    with pytest.raises(FileNotFoundError, match=r"none of the 1 files in .* lies where it should") as raised:
+    with pytest.raises(
+        FileNotFoundError, match=r"none of the 1 files in .* lies where source.layout expects"
+    ) as raised:
         Photos(tmp_path, 8, 10**6, layout)
-    assert layout.drawn() in str(raised.value)
-    assert "The tree::\n" in layout.drawn()
+    tree = inspect.getdoc(layout)
+    assert tree
+    assert "The tree::\n" in tree
+    assert tree in str(raised.value)

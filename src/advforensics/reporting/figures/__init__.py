@@ -1,1 +1,1 @@
-"""A tidy table in, a figure out."""
+"""Figures, drawn from tidy tables."""

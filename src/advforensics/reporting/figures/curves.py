@@ -1,97 +1,115 @@
-"""Accuracy against epsilon: of every defense, of every attack, and against a forger's post-processing."""
+"""Accuracy over the radius, under attacks and after post-processing."""
 
 from collections.abc import Collection
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from advforensics.reporting import style
+from advforensics.reporting.selection import select
 from advforensics.statistics.outcomes import POSTPROCESSING, WORST
 
 
 @mpl.rc_context(style.PAPER)
-def robustness_curves(
+def draw_robustness_curves(
     curves: pd.DataFrame, norm: str, domain: str, classes: int, alarmed: Collection[str] = ()
 ) -> Figure:
-    """Draw robust accuracy (worst over attacks) against epsilon, one line with its 95% band per defense.
+    """Draw robust accuracy over the radius, one line with its 95% band per defense.
 
     Args:
         curves: From `advforensics.statistics.curves.curves`.
         norm: ``linf`` or ``l2``.
         domain: ``float``, ``8bit``, ``png`` or ``jpeg``.
         classes: Number of classes K; the chance level is 1/K.
-        alarmed: Defenses whose sweeps raised an alarm against themselves: drawn dashed.
+        alarmed: Defenses for which an alarm fired; their curves are dashed.
 
     Raises:
         ValueError: The table has no such rows.
     """
-    swept = _select(curves, metric="accuracy", norm=norm, domain=domain)
-    rows = _select(swept, attack=WORST)
-    figure, axes = style.wide()
+    swept = select(curves, metric="accuracy", norm=norm, domain=domain)
+    rows = select(swept, attack=WORST)
+    figure, axes = style.wide_figure()
     positions = style.epsilon_axis(axes, rows["eps_levels"], norm, domain)
-    style.accuracy_axis(axes, "robust accuracy", classes)
-    for defense, (color, marker) in style.styles(rows["defense"]).items():
-        line = rows[rows["defense"] == defense].sort_values("eps_levels")
-        dashes = style.DASHED if defense in alarmed else "solid"
-        label = style.named(defense, alarmed)
-        style.band(axes, line["eps_levels"].map(positions), line, color, marker=marker, linestyle=dashes, label=label)
-    style.legend(axes)
-    axes.set_title(f"Right under every attack, {style.DOMAINS[domain]}", loc="left")
-    tried = swept[(swept["attack"] != WORST) & (swept["knowledge"] != POSTPROCESSING)]["attack"].unique()
-    note = f"Attacks: {', '.join(style.words(attack) for attack in tried)}."
-    style.caption(figure, rows, note + _warning(set(rows["defense"]), alarmed))
+    _accuracy_axis(axes, "robust accuracy", classes)
+    _draw_bands(axes, rows, positions, alarmed)
+    axes.set_title(f"Robust accuracy, {style.NORMS[norm]}, {style.DOMAINS[domain]}", loc="left")
+    attacks = swept[(swept["attack"] != WORST) & (swept["knowledge"] != POSTPROCESSING)]["attack"].unique()
+    _footnote(figure, rows, f"Attacks: {', '.join(style.words(attack) for attack in attacks)}.", alarmed)
     return figure
 
 
 @mpl.rc_context(style.PAPER)
-def postprocessing_curves(curves: pd.DataFrame, classes: int, alarmed: Collection[str] = ()) -> Figure:
-    """Draw accuracy under a forger's post-processing against the size of the change, in levels and in dB PSNR.
+def draw_postprocessing_curves(curves: pd.DataFrame, classes: int, alarmed: Collection[str] = ()) -> Figure:
+    """Draw accuracy after post-processing over the size of the change, in levels and in dB PSNR.
 
-    The worst case over attacks of the same norm and domain is drawn thin beside it, where it was swept.
+    A thin line shows robust accuracy under attacks in the same norm and domain, if those were swept.
 
     Args:
         curves: From `advforensics.statistics.curves.curves`.
         classes: Number of classes K; the chance level is 1/K.
-        alarmed: As for `robustness_curves`.
+        alarmed: As for `draw_robustness_curves`.
 
     Raises:
         ValueError: No post-processing was swept.
     """
-    rows = _select(curves, metric="accuracy", knowledge=POSTPROCESSING)
+    rows = select(curves, metric="accuracy", knowledge=POSTPROCESSING)
     norm, domain = rows[["norm", "domain"]].iloc[0]
-    attacks = curves[(curves["metric"] == "accuracy") & (curves["attack"] == WORST)]
-    attacks = attacks[(attacks["norm"] == norm) & (attacks["domain"] == domain)]
-    figure, axes = style.wide()
-    positions = style.epsilon_axis(axes, pd.concat([rows["eps_levels"], attacks["eps_levels"]]), norm, domain)
-    style.accuracy_axis(axes, "accuracy", classes)
-    for defense, (color, marker) in style.styles(rows["defense"]).items():
-        line = rows[rows["defense"] == defense].sort_values("eps_levels")
+    attacked = curves[(curves["metric"] == "accuracy") & (curves["attack"] == WORST)]
+    attacked = attacked[(attacked["norm"] == norm) & (attacked["domain"] == domain)]
+    figure, axes = style.wide_figure()
+    positions = style.epsilon_axis(axes, pd.concat([rows["eps_levels"], attacked["eps_levels"]]), norm, domain)
+    _accuracy_axis(axes, "accuracy", classes)
+    _draw_bands(axes, rows, positions, alarmed)
+    for defense, (color, _) in style.styles(rows["defense"]).items():
+        line = attacked[attacked["defense"] == defense].sort_values("eps_levels")
         dashes = style.DASHED if defense in alarmed else "solid"
-        label = style.named(defense, alarmed)
-        style.band(axes, line["eps_levels"].map(positions), line, color, marker=marker, linestyle=dashes, label=label)
-        thin = attacks[attacks["defense"] == defense].sort_values("eps_levels")
-        axes.plot(thin["eps_levels"].map(positions), thin["estimate"], color=color, linewidth=0.8, linestyle=dashes)
+        axes.plot(line["eps_levels"].map(positions), line["estimate"], color=color, linewidth=0.8, linestyle=dashes)
     decibels = axes.secondary_xaxis("top")
-    noted = [f"{20 * np.log10(255 / eps):.0f}" if eps > 0 else "∞" for eps in positions]
-    decibels.set_xticks(list(positions.values()), noted)
+    psnr = [f"{20 * np.log10(255 / eps):.0f}" if eps > 0 else "∞" for eps in positions]
+    decibels.set_xticks(list(positions.values()), psnr)
     decibels.set_xlabel("PSNR in dB")
-    style.legend(axes)
-    axes.set_title("Right whatever the post-processing", loc="left")
-    note = "JPEG, resizing, median, noise and blur at every strength that stays within ε. Thin: attacks."
-    style.caption(figure, rows, note + _warning(set(rows["defense"]), alarmed))
+    axes.set_title(f"Accuracy after post-processing, {style.DOMAINS[domain]}", loc="left")
+    note = "JPEG, resizing, median, noise and blur at every strength within ε. Thin: robust accuracy under attacks."
+    _footnote(figure, rows, note, alarmed)
     return figure
 
 
-def _warning(drawn: Collection[str], alarmed: Collection[str]) -> str:
-    return "\nDashed: the sweep raised an alarm against itself; see its verdict." if set(drawn) & set(alarmed) else ""
+def _accuracy_axis(axes: Axes, label: str, classes: int) -> None:
+    """Set up an axis from 0 to 100% with a line at the chance level, 1/K for K classes."""
+    style.percent_axis(axes)
+    axes.set_ylabel(label)
+    axes.axhline(1 / classes, color=style.GREY, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
+    axes.annotate(
+        f"chance, 1/{classes}",
+        xy=(1, 1 / classes),
+        xycoords=("axes fraction", "data"),
+        xytext=(7, 0),
+        textcoords="offset points",
+        va="center",
+        color=style.GREY,
+        fontsize=8,
+    )
 
 
-def _select(curves: pd.DataFrame, **wanted: str) -> pd.DataFrame:
-    rows = curves
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
-    if rows.empty:
-        raise ValueError(f"No curve with {wanted}; sweep that first.")
-    return rows
+def _draw_bands(axes: Axes, rows: pd.DataFrame, positions: dict[float, float], alarmed: Collection[str]) -> None:
+    """Draw the curve of each defense with its 95% band, and a legend."""
+    for defense, (color, marker) in style.styles(rows["defense"]).items():
+        line = rows[rows["defense"] == defense].sort_values("eps_levels")
+        x, dashes = line["eps_levels"].map(positions), style.DASHED if defense in alarmed else "solid"
+        axes.fill_between(x, line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
+        label = style.defense_label(defense, alarmed)
+        axes.plot(
+            x, line["estimate"], color=color, marker=marker, linestyle=dashes, label=label, clip_on=False, zorder=3
+        )
+    style.legend(axes)
+
+
+def _footnote(figure: Figure, rows: pd.DataFrame, note: str, alarmed: Collection[str]) -> None:
+    resampled = "photographs and seeds" if rows["seeds"].max() > 1 else "photographs"
+    text = f"{style.sample_size(rows)}. Bands: 95% intervals, bootstrap over {resampled}.\n{note}"
+    if not set(rows["defense"]).isdisjoint(alarmed):
+        text += "\nDashed: an alarm fired in the sweep of this defence."
+    style.footnote(figure, text)

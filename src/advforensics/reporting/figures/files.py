@@ -9,7 +9,7 @@ from advforensics.reporting import style
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write ``name.png`` (150 dpi) and ``name.svg`` into a folder, made if need be; the same figure, the same bytes.
+    """Write ``name.png`` (150 dpi) and ``name.svg`` into a folder; the same figure always gives the same bytes.
 
     Returns:
         The two paths.
@@ -18,6 +18,6 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with mpl.rc_context(style.PAPER | {"svg.hashsalt": name}):
         figure.savefig(png, dpi=150, metadata={"Software": None})
-        figure.set_layout_engine("none")  # it is laid out by now, which takes as long as drawing it
+        figure.set_layout_engine("none")  # the layout is done by now; doing it again takes as long as drawing
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg

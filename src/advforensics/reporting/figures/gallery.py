@@ -1,4 +1,4 @@
-"""Examples of what an attack does to pictures."""
+"""A gallery of adversarial examples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from advforensics.reporting import style
 
 Floats = NDArray[np.floating[Any]]
 
-LEAST_DIFFERENCE = 1 / 255 / 16  # amplify no difference smaller than that to full contrast
+MIN_DIFFERENCE = 1 / 255 / 16  # a smaller difference is not amplified to full contrast
 
 
 @mpl.rc_context(style.PAPER | {"axes.grid": False})
-def gallery(
+def draw_gallery(
     clean: Floats,
     adversarial: Floats,
     residual_clean: Floats,
@@ -28,54 +28,53 @@ def gallery(
     class_names: Sequence[str],
     eps_levels: float,
 ) -> Figure:
-    """Draw rows of examples: clean, adversarial, their difference amplified, and what the detector sees of both.
+    """Draw examples in rows: clean, adversarial, their amplified difference, and the residuals of both.
 
     Args:
         clean: Shape ``(N, C, H, W)``, C 1 or 3, in [0, 1].
         adversarial: Likewise.
-        residual_clean: Residual of the clean images, shape ``(N, R, H, W)``, signed; its first channel is drawn.
-        residual_adversarial: Likewise, of the adversarial images, drawn on the scale of the clean residual.
-        labels: True classes, N of them.
+        residual_clean: Signed residual of the clean images, ``(N, R, H, W)``; the first channel is drawn.
+        residual_adversarial: Likewise, of the adversarial images; drawn on the scale of the clean residual.
+        labels: N true classes.
         predicted_clean: Predicted classes of the clean images.
         predicted_adversarial: Predicted classes of the adversarial images.
-        class_names: By class.
+        class_names: By label.
         eps_levels: Radius of the attack in levels.
     """
-    count = len(clean)
     difference = adversarial - clean
-    factor = _round_down(0.5 / max(float(np.abs(difference).max()), LEAST_DIFFERENCE))
-    figure = Figure(figsize=(7.2, 0.7 + 1.55 * count))
-    grid = figure.subplots(count, 5, squeeze=False)
-    headings = ["clean", f"adversarial, ε = {style.fraction(eps_levels)}", f"difference times {factor:g}"]
+    factor = _round_down(0.5 / max(float(np.abs(difference).max()), MIN_DIFFERENCE))
+    figure = Figure(figsize=(7.2, 0.7 + 1.55 * len(clean)))
+    grid = figure.subplots(len(clean), 5, squeeze=False)
+    headings = ["clean", f"adversarial, ε = {style.format_eps(eps_levels)}", f"difference times {factor:g}"]
     for axes, heading in zip(grid[0], [*headings, "residual, clean", "residual, adversarial"], strict=True):
         axes.set_title(heading, fontsize=9)
     for row, axes in enumerate(grid):
         scale = max(float(np.percentile(np.abs(residual_clean[row, 0]), 99)), 1e-6)
-        picture(axes[0], clean[row])
-        picture(axes[1], adversarial[row])
-        picture(axes[2], 0.5 + factor * difference[row])
+        show_picture(axes[0], clean[row])
+        show_picture(axes[1], adversarial[row])
+        show_picture(axes[2], 0.5 + factor * difference[row])
         for panel, residual in ((axes[3], residual_clean), (axes[4], residual_adversarial)):
-            picture(panel, 0.5 + residual[row, :1] / scale / 2)
+            show_picture(panel, 0.5 + residual[row, :1] / scale / 2)
         axes[0].set_ylabel(f"true: {class_names[labels[row]]}")
         for panel, predicted in ((axes[0], predicted_clean[row]), (axes[1], predicted_adversarial[row])):
-            right = predicted == labels[row]
-            panel.set_xlabel(f"→ {class_names[predicted]}", color="black" if right else "#D55E00", labelpad=2)
+            color = "black" if predicted == labels[row] else "#D55E00"
+            panel.set_xlabel(f"→ {class_names[predicted]}", color=color, labelpad=2)
     style.footnote(
         figure,
-        "Below each picture the detector's answer. ε in levels of 1/255. Difference: grey is no change.\n"
+        "Below a picture: the detector's answer, orange if wrong. ε in levels of 1/255. Difference: grey if none.\n"
         "Residual: first channel, both on the scale of the clean one.",
     )
     return figure
 
 
 def _round_down(value: float) -> float:
-    """Round down to 1, 2 or 5 times a power of ten, so that nothing amplified by it is clipped."""
+    """Round down to 1, 2 or 5 times a power of ten; amplification by the result clips nothing."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)) * power)
 
 
-def picture(axes: Axes, image: Floats) -> None:
-    """Show (C, H, W) in [0, 1], one channel as grey, without smoothing."""
+def show_picture(axes: Axes, image: Floats) -> None:
+    """Show an image (C, H, W) in [0, 1] pixel by pixel; one channel is grey."""
     shown = np.clip(image, 0, 1).transpose(1, 2, 0)
     axes.imshow(shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])

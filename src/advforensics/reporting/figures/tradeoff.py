@@ -1,4 +1,4 @@
-"""What robustness costs in clean accuracy."""
+"""Robust against clean accuracy."""
 
 import matplotlib as mpl
 import pandas as pd
@@ -9,16 +9,16 @@ from advforensics.reporting import style
 
 
 @mpl.rc_context(style.PAPER)
-def tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
-    """Draw robust against clean accuracy, a point per detector, and the Pareto front through those that none beats.
+def draw_tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
+    """Draw robust against clean accuracy, one point per row, and the Pareto front.
 
     Args:
-        points: Columns ``defense``, ``clean`` and ``robust``, fractions in [0, 1], a row per detector.
+        points: Columns ``defense``, ``clean`` and ``robust``, fractions in [0, 1].
         eps_levels: Radius of ``robust``, in levels.
-        note: What the numbers rest on, for the foot of the figure.
+        note: Footnote with the sample size.
     """
-    figure, axes = style.wide()
-    front = pareto(points)
+    figure, axes = style.wide_figure()
+    front = pareto_front(points)
     axes.step(front["clean"], front["robust"], where="pre", color=style.GREY, linewidth=1, zorder=1)
     for defense, (color, marker) in style.styles(points["defense"]).items():
         rows = points[points["defense"] == defense]
@@ -28,14 +28,14 @@ def tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("clean accuracy")
-    axes.set_ylabel(f"robust accuracy at {style.fraction(eps_levels)} level")
-    axes.set_title("What robustness costs; the line is the Pareto front", loc="left")
+    axes.set_ylabel(f"robust accuracy at {style.format_radius(eps_levels)}")
+    axes.set_title("Robust against clean accuracy; line: Pareto front", loc="left")
     style.legend(axes)
     style.footnote(figure, note)
     return figure
 
 
-def pareto(points: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that no other beats in ``clean`` and ``robust`` at once, from the cleanest to the most robust."""
+def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that no other row beats in both ``clean`` and ``robust``, by descending ``clean``."""
     best = points.sort_values(["clean", "robust"], ascending=False)
     return best[best["robust"] > best["robust"].cummax().shift(fill_value=float("-inf"))]

@@ -1,1 +1,1 @@
-"""Data sets of the field, by the names they give their files."""
+"""Layouts of published data sets: how paths annotate pictures."""

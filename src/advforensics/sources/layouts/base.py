@@ -1,6 +1,5 @@
-"""What every layout gives: where a file belongs, told by its path and, if need be, its header."""
+"""What every layout gives: the annotation of a file, read from its path and, if need be, its metadata."""
 
-import inspect
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,34 +9,36 @@ from advforensics.sources.base import Annotation, FileMetadata
 
 
 class Layout(ABC):
-    """How a data set lies in its folder. The docstring of each draws the tree, and is what a wrong folder is told."""
+    """How a data set lies in its folder. Each docstring draws the tree: the error for a wrong folder shows it."""
 
     @abstractmethod
-    def place(self, path: PurePosixPath) -> Annotation | str:
-        """Return where the file at this path below the folder belongs, or the reason why it is left out."""
+    def annotate_path(self, path: PurePosixPath) -> Annotation | str:
+        """Return the annotation of the file at this path below the folder, or the reason why it is left out."""
 
-    def refine(self, annotation: Annotation, file_metadata: FileMetadata) -> Annotation | str:
-        """Return where a file belongs when its header is known too."""
+    def add_metadata(self, annotation: Annotation, file_metadata: FileMetadata) -> Annotation | str:
+        """Return the annotation with what the file metadata add, or the reason why the file is left out."""
         return annotation
 
-    def drawn(self) -> str:
-        """Return the tree in words."""
-        return inspect.getdoc(self) or ""
+
+def in_flat_field_folder(path: PurePosixPath) -> bool:
+    """Return whether a folder in the path is named after flat fields."""
+    return any("flat" in part.lower() for part in path.parts[:-1])
 
 
-def timed(annotation: Annotation, series: str, file_metadata: FileMetadata) -> Annotation:
-    """Return where a picture belongs, told in which minute its camera took it; unchanged if its header does not tell.
+def with_time(annotation: Annotation, series: str, file_metadata: FileMetadata) -> Annotation:
+    """Return an annotation with the time of EXIF; unchanged if EXIF gives none.
 
-    A minute is one scene, and `splitting.joined` makes one of bursts that go on into the next.
+    Pictures of a series taken in the same minute are one scene; `splitting.merge_groups` adds bursts that cross a
+    minute.
 
     Args:
-        annotation: What is known without.
-        series: What the pictures of one camera have in common.
-        file_metadata: What the file tells.
+        annotation: What the path says.
+        series: Name shared by the pictures of one camera.
+        file_metadata: What the file says.
     """
     try:
         taken = datetime.strptime(str(file_metadata["taken"]), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
-    except ValueError:  # none, or the zeros of a clock that was never set
+    except ValueError:  # missing, or the zeros of a clock that was never set
         return annotation
-    taken_at = int(taken.timestamp())
-    return replace(annotation, scene=f"{series} {taken:%Y:%m:%d %H:%M}", series=series, taken_at=taken_at)
+    scene = f"{series} {taken:%Y:%m:%d %H:%M}"
+    return replace(annotation, scene=scene, series=series, taken_at=int(taken.timestamp()))

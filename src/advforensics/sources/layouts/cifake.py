@@ -1,4 +1,4 @@
-"""CIFAKE: CIFAR-10 against latent diffusion."""
+"""CIFAKE: photographs of CIFAR-10, and pictures that latent diffusion generated."""
 
 from pathlib import PurePosixPath
 
@@ -18,11 +18,11 @@ class Cifake(Layout):
         test/REAL/0816.jpg           10,000
         test/FAKE/104 (6).jpg        10,000
 
-    The number in brackets is the class of CIFAR-10, of which the first has none. The test folder is the test split.
+    A number in brackets is the class of CIFAR-10; files of the first class have none.
     """
 
-    def place(self, path: PurePosixPath) -> Annotation | str:
-        """Return the class by the inner folder, the split by the outer one."""
+    def annotate_path(self, path: PurePosixPath) -> Annotation | str:
+        """Read the class from the inner folder and the own split from the outer one."""
         match [part.lower() for part in path.parts]:
             case [*_, ("train" | "test") as split, ("real" | "fake") as kind, _]:
                 return Annotation(_CLASSES[kind], own_split=split)

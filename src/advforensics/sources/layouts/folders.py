@@ -1,15 +1,17 @@
-"""A folder for every class."""
+"""One folder per class."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
 
+@dataclass(frozen=True)
 class Folders(Layout):
-    """A folder for every class, whatever is in it.
+    """One folder per class; what lies below it is free.
 
     The tree::
 
@@ -18,20 +20,18 @@ class Folders(Layout):
         generated/c.jpg
 
     Args:
-        classes: Name of a folder to that of a class, where they differ; folders that are not named are classes by
-            their own name.
-        scene: Regular expression, searched in the path; files in whose paths its groups (or all of it, if it has none)
-            read the same are of one scene. By default every file is a scene of its own.
+        classes: Folder name to class name, for folders that are not named as their class.
+        scene: Regular expression, searched in the path. Files with equal groups (or equal matches, if it has no groups)
+            are one scene. ``None``: every file is a scene of its own.
     """
 
-    def __init__(self, classes: Mapping[str, str] | None = None, scene: str | None = None) -> None:
-        self.classes = dict(classes or {})
-        self.scene = re.compile(scene) if scene is not None else None
+    classes: Mapping[str, str] | None = None
+    scene: str | None = None
 
-    def place(self, path: PurePosixPath) -> Annotation | str:
-        """Return the class by the outermost folder."""
+    def annotate_path(self, path: PurePosixPath) -> Annotation | str:
+        """Read the class from the outermost folder."""
         if len(path.parts) < 2:
             return "not in the folder of a class"
-        found = self.scene.search(str(path)) if self.scene else None
+        found = re.search(self.scene, str(path)) if self.scene is not None else None
         scene = " ".join(found.groups(default="") or [found[0]]) if found else None
-        return Annotation(self.classes.get(path.parts[0], path.parts[0]), scene)
+        return Annotation((self.classes or {}).get(path.parts[0], path.parts[0]), scene)

@@ -1,4 +1,4 @@
-"""ForenSynths, the pictures of CNNDetection."""
+"""ForenSynths, the data set of CNNDetection."""
 
 from pathlib import PurePosixPath
 
@@ -9,7 +9,7 @@ _CLASSES = {"0_real": "real", "1_fake": "generated"}
 
 
 class Forensynths(Layout):
-    """ForenSynths (Wang et al., arXiv 1912.11035): pictures of 13 generators to test on, of ProGAN to train on.
+    """ForenSynths (Wang et al., arXiv 1912.11035): ProGAN for training, 13 generators for testing.
 
     The tree::
 
@@ -20,15 +20,15 @@ class Forensynths(Layout):
         test/stargan/0_real/...
         test/stargan/1_fake/...
 
-    ProGAN, StyleGAN, StyleGAN2 and CycleGAN have folders for the classes of objects, one of which is called ``train``
-    too: ``train``, ``val`` and ``test`` are taken for splits only where there is a folder between them and ``0_real``.
-    Where a real picture and its forgery have the same name, they are one scene.
+    ProGAN, StyleGAN, StyleGAN2 and CycleGAN have a folder per kind of object, and one kind is ``train``. So ``train``,
+    ``val`` and ``test`` are splits only if another folder lies between them and ``0_real``. A real and a generated
+    picture of the same name are one scene.
     """
 
-    def place(self, path: PurePosixPath) -> Annotation | str:
-        """Return the class by the innermost folder."""
+    def annotate_path(self, path: PurePosixPath) -> Annotation | str:
+        """Read the class from the innermost folder."""
         if len(path.parts) < 2 or path.parts[-2] not in _CLASSES:
             return "not in a folder 0_real or 1_fake"
-        around = path.parts[:-2]
-        split = next((part for part in around[:-1] if part in ("train", "val", "test")), None)
-        return Annotation(_CLASSES[path.parts[-2]], scene="/".join((*around, path.stem)), own_split=split)
+        outer = path.parts[:-2]
+        split = next((part for part in outer[:-1] if part in ("train", "val", "test")), None)
+        return Annotation(_CLASSES[path.parts[-2]], scene="/".join((*outer, path.stem)), own_split=split)

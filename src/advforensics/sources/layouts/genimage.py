@@ -19,12 +19,12 @@ class Genimage(Layout):
         Midjourney/imagenet_midjourney/val/{ai,nature}/...
         BigGAN/imagenet_ai_0419_biggan/...
 
-    with or without the inner folder. Its ``val`` is what is tested on. Compression and size tell the generated from the
-    real (Grommelt et al., arXiv 2403.17608): the leak audit will say so, and ``task.harmonise`` takes it away.
+    with or without the inner folder. Its ``val`` is the test split. Compression and size give the class away (Grommelt
+    et al., arXiv 2403.17608): the leak audit reports it, and ``task.harmonise`` removes it.
     """
 
-    def place(self, path: PurePosixPath) -> Annotation | str:
-        """Return the class by the innermost folder, the split by the one around it."""
+    def annotate_path(self, path: PurePosixPath) -> Annotation | str:
+        """Read the class from the innermost folder and the own split from the one around it."""
         match path.parts:
             case [*_, ("train" | "val") as split, ("ai" | "nature") as kind, _]:
                 return Annotation(_CLASSES[kind], own_split=_SPLITS[split])

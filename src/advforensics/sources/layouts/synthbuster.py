@@ -1,4 +1,4 @@
-"""Synthbuster: generators of 2023 beside RAISE."""
+"""Synthbuster: pictures by generators of 2023, with RAISE as real photographs."""
 
 from pathlib import PurePosixPath
 
@@ -12,7 +12,7 @@ _GENERATED = {
 
 
 class Synthbuster(Layout):
-    """Synthbuster (Bammey 2023; not for commercial use): 9 generators, 1,000 pictures each, after pictures of RAISE-1k.
+    """Synthbuster (Bammey 2023; not for commercial use): 9 generators, 1,000 pictures each, modelled on RAISE-1k.
 
     The tree::
 
@@ -24,11 +24,11 @@ class Synthbuster(Layout):
         stable-diffusion-{1-3,1-4,2,xl}/...
         RAISE-1k/r000da54ft.TIF       or real_RAISE_1k/r000da54ft.png
 
-    RAISE-1k (Dang-Nguyen et al. 2015) has to be laid beside it by hand, in a folder with ``raise`` in its name.
-    Pictures of one name were made after the same photograph and are one scene.
+    Put RAISE-1k (Dang-Nguyen et al. 2015) beside it yourself, in a folder with ``raise`` in its name. Pictures of one
+    name were modelled on the same photograph and are one scene.
     """
 
-    def place(self, path: PurePosixPath) -> Annotation | str:
+    def annotate_path(self, path: PurePosixPath) -> Annotation | str:
         """Return ``real`` for RAISE, ``generated`` for the generators."""
         folder = path.parts[-2].lower() if len(path.parts) > 1 else ""
         if folder in _GENERATED:

@@ -1,7 +1,8 @@
-"""What `make run` does around `dvc repro`: say on which pictures, and afterwards what came out.
+"""What `make run` does before and after `dvc repro`: choose the pictures, and print where the results are.
 
-``python -m advforensics.pipeline [--photos FOLDER] [--prepare OVERRIDES]`` writes ``params.yaml`` for the simulator, or
-for a folder of photographs; with ``--say`` it prints where report and dashboard are, with ``--dashboard`` the latter.
+``python -m advforensics.cli.pipeline [--photos FOLDER] [--prepare OVERRIDES]`` writes ``params.yaml`` for the
+simulator, or for a folder of photographs. With ``--results`` it prints where report and dashboard are, with
+``--dashboard`` the address of the dashboard.
 """
 
 import argparse
@@ -13,43 +14,43 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from advforensics.cli import config_dir
+from advforensics.cli.main import config_dir
 
 PARAMS = Path("params.yaml")
-HEADER = "# What `dvc repro` runs. `make run PHOTOS=...` writes this file; edit it by hand for anything else.\n"
+HEADER = "# The settings of `dvc repro`. `make run PHOTOS=...` writes this file; you can also edit it.\n"
 
 
 def settings(photos: str | None, prepare: str = "") -> dict[str, object]:
     """Return the content of ``params.yaml``.
 
     Args:
-        photos: Folder of photographs; ``None`` for what is simulated.
-        prepare: What else `advforensics prepare` is told, as one would on its command line: ``experiment=camera``.
+        photos: Folder of photographs; ``None`` for simulated ones.
+        prepare: Further overrides of `advforensics prepare`, as on its command line: ``experiment=camera``.
 
     Raises:
-        NotADirectoryError: If ``photos`` is no folder.
+        NotADirectoryError: If ``photos`` is not a folder.
     """
     if photos is None:
-        name, inputs, seeds = _named(prepare) or "simulator", "conf/source", [1]
-        # A first look should not take longer than a coffee: fewer patches, and not the radius at which most stand.
+        name, inputs, seeds = _run_name(prepare) or "simulator", "conf/source", [1]
+        # A first look should be quick: fewer patches, and no radius at which most images stand.
         source = prepare or "source=simulator patches.per_photograph=24"
         sweep = "images=256 eps_levels=[0,0.25,0.5,1,2,4,8]"
     else:
         folder = Path(photos).expanduser().resolve()
         if not folder.is_dir():
             raise NotADirectoryError(f"PHOTOS={photos} is not a folder; give the folder that holds your photographs")
-        # Hydra's way of quoting: a quote is escaped, and so are the backslashes right before one.
-        quoted = re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + (end[2] and f"\\{end[2]}"), str(folder))
+        # Hydra's quoting: a quote is escaped, and so are the backslashes right before it.
+        quoted = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + (match[2] and f"\\{match[2]}"), str(folder))
         override = shlex.quote(f'source.folder="{quoted}"')
-        name = "-".join(filter(None, (_named(prepare), re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name) or "photos")))
+        name = "-".join(filter(None, (_run_name(prepare), re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name) or "photos")))
         inputs = str(folder)
-        # What is said of real photographs deserves to know how much one training differs from the next.
+        # Results on real photographs should show how much trainings differ.
         source, sweep, seeds = f"{prepare or 'source=photos'} {override}", "images=512", [1, 2, 3]
     return {"name": name, "source": source, "sweep": sweep, "inputs": inputs, "seeds": seeds}
 
 
-def _named(prepare: str) -> str:
-    """Return the name of the experiment in overrides, or all of them in letters that a folder may have."""
+def _run_name(prepare: str) -> str:
+    """Return the experiment in the overrides, or else all overrides as a folder name."""
     experiment = re.search(r"\bexperiment=(\w+)", prepare)
     return experiment[1] if experiment else re.sub(r"[^A-Za-z0-9_-]+", "-", prepare).strip("-")
 
@@ -61,24 +62,24 @@ def _dashboard() -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write ``params.yaml``, or say what came out of the run it describes."""
+    """Write ``params.yaml``, or print the results of the run that it describes."""
     parser = argparse.ArgumentParser("make run")
-    parser.add_argument("--say", action="store_true")
+    parser.add_argument("--results", action="store_true")
     parser.add_argument("--dashboard", action="store_true")
     parser.add_argument("--photos")
     parser.add_argument("--prepare", default="")
-    told = parser.parse_args(arguments)
-    if told.say:
+    options = parser.parse_args(arguments)
+    if options.results:
         report = Path("out") / str(OmegaConf.load(PARAMS).name) / "report"
         print(f"report:    {report / 'report.html'}")
         print(f"dashboard: make dashboard, then {_dashboard()}")
         print(f"\n{(report / 'finding.txt').read_text().strip()}")
         return
-    if told.dashboard:
+    if options.dashboard:
         print(_dashboard())
         return
-    text = HEADER + OmegaConf.to_yaml(OmegaConf.create(settings(told.photos, told.prepare)))
-    # DVC looks at the content, but an untouched file spares everybody the question what has changed.
+    text = HEADER + OmegaConf.to_yaml(OmegaConf.create(settings(options.photos, options.prepare)))
+    # Rewriting equal content would change the file's time for no reason.
     if not PARAMS.is_file() or PARAMS.read_text() != text:
         PARAMS.write_text(text)
 

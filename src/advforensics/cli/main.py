@@ -15,6 +15,8 @@ import joblib
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from advforensics.cli.mistakes import check_numbers, mistakes_in_one_line
+
 COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
     "train": "one detector, trained with one defence",
@@ -28,12 +30,12 @@ OBJECTIVES = ("val_accuracy", "val_robust_accuracy")
 
 def config_dir() -> Path:
     """Return the folder of configs: inside the installed package, or ``conf/`` of a checkout."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+    inside = Path(__file__).parents[1] / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def main() -> None:
-    """Hand over to the Hydra application that the first argument names."""
+    """Run the Hydra application that the first argument names."""
     if sys.argv[1:] and sys.argv[1] == "-sc" and "COMP_LINE" in os.environ:
         _complete()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -47,16 +49,24 @@ def main() -> None:
         (sys.stdout if wanted_help else sys.stderr).write(usage)
         raise SystemExit(0 if wanted_help else 2)
     del sys.argv[1]
-    # torch knows of the machine's cores, not of a container's share of them, and too many threads take turns.
+    # torch counts the machine's cores, not a container's share of them, and would start too many threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
+    os.environ.setdefault(
+        "NO_ALBUMENTATIONS_UPDATE", "1"
+    )  # albumentations looks for updates over the network at import
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
-    warnings.filterwarnings("ignore", message=".*has been deprecated in v3.0.0.*")  # how Hydra's sweeper asks Optuna
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training knows its own state
-    warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")  # torch's, of a filter for one channel
+    warnings.filterwarnings(
+        "ignore", message=".*has been deprecated in v3.0.0.*"
+    )  # Hydra's sweeper, about its use of Optuna
+    warnings.filterwarnings(
+        "ignore", message=".*exists and is not empty.*"
+    )  # a training resumes only from its own state
+    warnings.filterwarnings(
+        "ignore", message=".*Grad strides do not match.*"
+    )  # torch's, about a filter for one channel
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 
@@ -71,34 +81,36 @@ def _complete() -> None:
 
 
 def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
-    """Return the application of a command; its import waits until here, so that ``--help`` is quick."""
+    """Return the application of a command. It imports the command only when it runs, so that ``--help`` is quick."""
 
     def run(cfg: DictConfig) -> list[float] | None:
-        entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
-        for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        with _repeatable(command, cfg) if command == "train" else nullcontext():
-            result = entry(cfg)
-        # What a sweeper may choose by: never the test split.
+        with mistakes_in_one_line():
+            check_numbers(cfg)
+            entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
+            for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their level at import
+                logging.getLogger(chatty).setLevel(logging.WARNING)
+            with _relaunchable(command, cfg) if command == "train" else nullcontext():
+                result = entry(cfg)
+        # A sweeper optimises these; they never come from the test split.
         return [result[score] for score in OBJECTIVES if score in result] if command == "train" else None
 
     return run
 
 
 @contextmanager
-def _repeatable(command: str, cfg: DictConfig) -> Iterator[None]:
-    """Let Lightning repeat this job in other processes (``strategy=ddp``), which it starts by ``sys.argv``.
+def _relaunchable(command: str, cfg: DictConfig) -> Iterator[None]:
+    """Let Lightning start this job in other processes too (``strategy=ddp``), for which it uses ``sys.argv``.
 
-    Hydra has no use for the command there, and a multirun stands there with all its jobs. So for the time of a job
-    ``sys.argv`` names the command and a file with the job's config as it was composed.
+    Hydra's ``sys.argv`` lacks the command, and in a multirun it describes all jobs. So during a job it is replaced by
+    the command and a file with the job's composed config.
     """
-    hydra_config, told = HydraConfig.get(), sys.argv[1:]
+    hydra_config, arguments = HydraConfig.get(), sys.argv[1:]
     with read_write(hydra_config):
-        hydra_config.run.dir = hydra_config.runtime.output_dir  # where they run, for a job of a multirun too
+        hydra_config.run.dir = hydra_config.runtime.output_dir  # the job's own folder, also in a multirun
     with TemporaryDirectory() as folder:
         (Path(folder) / "job.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         sys.argv[1:] = [command, f"--config-path={folder}", "--config-name=job", "hydra/job_logging=none"]
         try:
             yield
         finally:
-            sys.argv[1:] = told
+            sys.argv[1:] = arguments

@@ -1,13 +1,13 @@
-"""``make run`` hands folders with any name on to the shell and to Hydra, and says what came out."""
+"""``make run`` accepts folders with any name, and prints where the results are."""
 
 import shlex
 from pathlib import Path
 
 import pytest
+from configs import Compose
 from omegaconf import OmegaConf
-from toys import Compose
 
-from advforensics.pipeline import PARAMS, main, settings
+from advforensics.cli.pipeline import PARAMS, main, settings
 
 NAMES = [
     "plain",
@@ -35,7 +35,7 @@ def test_a_folder_with_any_name_reaches_the_source(name: str, composed: Compose,
 
 
 @pytest.mark.parametrize("experiment", ["camera", "recapture"])
-def test_another_question_is_prepared_as_it_is_told(experiment: str, composed: Compose, tmp_path: Path) -> None:
+def test_prepare_overrides_choose_the_task(experiment: str, composed: Compose, tmp_path: Path) -> None:
     found = settings(None, f"experiment={experiment}")
     assert found["name"] == experiment
     config = composed("prepare", *shlex.split(str(found["source"])))
@@ -47,25 +47,25 @@ def test_another_question_is_prepared_as_it_is_told(experiment: str, composed: C
     assert found["name"] == f"{experiment}-{tmp_path.name}"
 
 
-def test_without_a_folder_it_is_the_simulator(composed: Compose) -> None:
+def test_without_a_folder_the_source_is_the_simulator(composed: Compose) -> None:
     config = composed("prepare", *shlex.split(str(settings(None)["source"])))
     assert config.source._target_ == "advforensics.sources.simulator.Simulator"
 
 
-def test_what_is_swept_composes(composed: Compose, tmp_path: Path) -> None:
+def test_the_overrides_of_the_sweep_compose(composed: Compose, tmp_path: Path) -> None:
     for photos, images in ((None, 256), (str(tmp_path), 512)):
         config = composed("sweep", *shlex.split(str(settings(photos)["sweep"])))
         assert config.images == images
         assert {0, 0.25, 0.5, 1, 2} <= set(config.eps_levels)
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="is not a folder"):
         settings(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.usefixtures("composed")
-def test_settings_are_written_once_and_what_came_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_are_written_once_and_results_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     assert dict(OmegaConf.load(PARAMS).items()) == settings(None)
     written = PARAMS.stat().st_mtime_ns
@@ -74,7 +74,7 @@ def test_settings_are_written_once_and_what_came_out_is_said(capsys: pytest.Capt
     report = Path("out/simulator/report")
     report.mkdir(parents=True)
     (report / "finding.txt").write_text("It falls.\n")
-    main(["--say"])
+    main(["--results"])
     first, second, _, finding = capsys.readouterr().out.splitlines()
     assert first.endswith("out/simulator/report/report.html")
     assert second.startswith("dashboard: make dashboard, then http://127.0.0.1:5000/#/experiments/")

@@ -5,9 +5,10 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from toys import TINY_TRAINING, Call
+from configs import TINY_TRAINING
+from processes import Call
 
-from advforensics.cli import COMMANDS, config_dir
+from advforensics.cli.main import COMMANDS, config_dir
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
 

@@ -1,0 +1,1 @@
+"""The command line: ``advforensics COMMAND``, and how it answers a mistake."""

@@ -1,0 +1,90 @@
+"""A user's mistake ends with one line that says what is wrong, where, and what to do."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import CompactHydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from advforensics.persistence.unfinished import flatten
+
+PACKAGE = Path(__file__).parents[1]
+# What the numbers of a config may be, by the last part of their key: a type, the smallest and the largest value.
+NUMBERS: dict[str, tuple[type, float, float]] = {
+    **dict.fromkeys(("batch_size", "images", "max_epochs", "steps", "resamples", "patches_per_picture"), (int, 1, 1e9)),
+    **dict.fromkeys(("seed", "workers", "restarts", "every", "passes"), (int, 0, 2**63)),
+    **dict.fromkeys(("eps_levels", "area_levels", "step_levels", "penalty_weight", "beta", "noise"), (float, 0, 255)),
+    **dict.fromkeys(("warmup", "tolerance", "momentum"), (float, 0, 1)),
+    **dict.fromkeys(("lr", "max_lr", "weight", "weight_decay", "temperature"), (float, 0, 1e9)),
+}
+STRANGERS = {"network", "function", "transform", "target"}  # whose options are not ours to judge, by parts of a key
+LARGEST_SHOWN = 1e6  # a limit beyond that is none to a reader
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    """Refuse a config with a number out of its range, before any work.
+
+    Raises:
+        ValueError: If a value of `NUMBERS`, or an element of such a list, is no number or out of range.
+    """
+    for key, value in flatten(OmegaConf.to_container(cfg, resolve=False)):
+        *parts, name = key.split(".")
+        unset = value is None or (isinstance(value, str) and value.startswith(("${", "???")))
+        if name not in NUMBERS or unset or not STRANGERS.isdisjoint(parts):
+            continue
+        kind, low, high = NUMBERS[name]
+        for number in value if isinstance(value, list) else [value]:
+            if not _is_number(number, kind) or not low <= number <= high:
+                what = "whole numbers" if kind is int else "numbers"
+                span = f"from {low:g} to {high:g}" if high < LARGEST_SHOWN else f"of {low:g} or more"
+                raise ValueError(f"{key}={value}: give {what} {span}")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+
+
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Turn a user's mistake inside the block into an error that Hydra prints without a traceback.
+
+    Mistakes are what this package refuses by a `ValueError` or `TypeError`, what a config lacks, what a class that
+    a config names refuses, and files that cannot be read or written. Everything else is a fault of the program and
+    keeps its traceback. With ``HYDRA_FULL_ERROR=1`` all errors keep theirs.
+    """
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") or (message := _message(error)) is None:
+            raise
+        raise CompactHydraException(" ".join(message.split())) from None
+
+
+def _message(error: Exception) -> str | None:
+    """Return what to tell about a mistake; ``None`` for a fault of the program."""
+    if isinstance(error, InstantiationException):
+        found = re.search(r"full_key: (\S+)", str(error))
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        return f"error: {found[1] if found else 'config'}: {cause}"
+    if isinstance(error, OmegaConfBaseException):
+        return f"error: {str(error).splitlines()[0]}: give {error.full_key}=VALUE"
+    if isinstance(error, OSError | ValueError | TypeError) and _is_ours(error):
+        return f"error: {error}"
+    if isinstance(error, OSError):
+        return f"error: {type(error).__name__}: {error}"
+    return None
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell whether code of this package has raised an error itself."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and Path(last.tb_frame.f_code.co_filename).is_relative_to(PACKAGE)
