@@ -108,10 +108,9 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         _describe_data(store, folder / "data")
         run.metrics({key: value for key, value in metrics.items() if key.startswith("sweep_")})
         log_curves(run, table)
-        numbers, finding = headline(table, _attacked(cfg)), _finding(table, verdict, null)
-        run.metrics(numbers)
+        finding = _finding(table, verdict, null)
         run.conclude(finding, alarm.fired(verdict))
-        of_detector.latest(numbers)
+        of_detector.latest(headline(table, _attacked(cfg)))
         of_detector.conclude(f"Swept ({_attacked(cfg)}): {finding}", alarm.fired(verdict))
         for file, figure in _figures(samples):
             run.figure(save(figure, folder, file))

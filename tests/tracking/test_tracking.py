@@ -31,7 +31,7 @@ from advforensics.persistence.provenance import commit
 from advforensics.reporting.figures.files import save
 from advforensics.store.reading import PatchStore
 from advforensics.tracking.experiment import PARENT_RUN, Tracking
-from advforensics.tracking.names import told
+from advforensics.tracking.names import PLACES, shortened, told
 from advforensics.tracking.run import Run
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
@@ -364,6 +364,23 @@ def test_a_multirun_is_a_parent_with_its_jobs_as_children(
     assert parent.data.tags["mlflow.note.content"].endswith("is job x=1.\n\nOf 1.")
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
     assert PARENT_RUN not in os.environ
+
+
+def test_a_name_tells_all_that_differs_and_what_may_be_cut_off_last() -> None:
+    common = ["defense=mart", "folder=out", "store=patches", "seed=1", "tracking.uri=sqlite:///a.db"]
+    names = [
+        shortened([*common, *differs], (*PLACES, "defense", "seed"))
+        for differs in (
+            ["defense.module.weight=0.1"],
+            ["defense.module.weight=0.2"],
+            ["trainer.max_epochs=2", "+trainer.limit_train_batches=3"],
+            ["~averaging"],
+            ["experiment=mine", "detector.model.trunk.widths=[4,4]"],
+            [],
+        )
+    ]
+    assert names[1:3] == [["weight=0.2", "store=patches"], ["max_epochs=2", "+limit_train_batches=3", "store=patches"]]
+    assert len({tuple(name) for name in names}) == len(names)
 
 
 def test_configs_describe_a_tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def log_curves(run: Run, table: pd.DataFrame) -> None:
         curve = dict(zip(points["eps_levels"], points["estimate"], strict=True))
         if attack == "worst":
             run.curve(f"robust_{metric}/{norm}/{domain}", curve)
-        elif metric == "accuracy":  # sorts behind the headline and the robust accuracy
+        elif metric == "accuracy":  # sorts behind robust accuracy
             run.curve(f"single_attack/{norm}/{domain}/{attack}", curve)
 
 
@@ -30,6 +30,9 @@ def headline(table: pd.DataFrame, attacked: str) -> dict[str, float]:
     Args:
         table: As for `log_curves`.
         attacked: By what, and on which pictures: sweeps that differ in it are not to be compared.
+
+    Returns:
+        By name, which sorts before all others.
     """
     worst = table[(table["attack"] == "worst") & (table["metric"] == "accuracy")]
     numbers = {"clean": float(worst.loc[worst["eps_levels"] == 0, "estimate"].iloc[0])}

@@ -107,16 +107,11 @@ class Tracking:
             config: Of the work.
             parent: Of a new run.
         """
-        client = mlflow.MlflowClient()
-        query = f"tags.work = '{work}' AND attributes.status != 'FINISHED'"
-        found = client.search_runs([self.connect()], query, order_by=["start_time DESC"])
-        if not found:
-            session = self.run(name, config, {"work": work}, parent)
-        else:
-            if "error" in found[0].data.tags:
-                client.delete_tag(found[0].info.run_id, "error")  # of an earlier attempt
-            session = self._session(config, run_id=found[0].info.run_id)
-        with session as run:
+        found = self._latest(f"tags.work = '{work}' AND attributes.status != 'FINISHED'")
+        if found and "error" in found.data.tags:
+            mlflow.MlflowClient().delete_tag(found.info.run_id, "error")  # of an earlier attempt
+        new = self.run(name, config, {"work": work}, parent)
+        with self._session(config, run_id=found.info.run_id) if found else new as run:
             yield run
 
     def detector(self, checkpoint: str, name: str) -> Run:
@@ -126,17 +121,19 @@ class Tracking:
             checkpoint: SHA-256 of the checkpoint file, the run's tag ``checkpoint_sha256``.
             name: Of a new run.
         """
-        experiment = self.connect()
-        client = mlflow.MlflowClient()
-        tag = {"checkpoint_sha256": checkpoint}
-        query = f"tags.checkpoint_sha256 = '{checkpoint}'"
-        found = client.search_runs([experiment], query, order_by=["start_time DESC"])
-        if found:
-            return Run(found[0].info.run_id)
-        run = Run(client.create_run(experiment, run_name=name, tags=resolve_tags(tag)).info.run_id)
-        run.describe("A detector that was trained elsewhere, or on another record.")
-        client.set_terminated(run.id)
-        return run
+        found = self._latest(f"tags.checkpoint_sha256 = '{checkpoint}'")
+        if found is None:
+            client, tags = mlflow.MlflowClient(), resolve_tags({"checkpoint_sha256": checkpoint})
+            found = client.create_run(self.connect(), run_name=name, tags=tags)
+            Run(found.info.run_id).describe("A detector that was trained elsewhere, or is not on this record.")
+            client.set_terminated(found.info.run_id)
+        return Run(found.info.run_id)
+
+    def _latest(self, query: str) -> Any:
+        """Return the latest run that MLflow finds, if any."""
+        experiment = self.connect()  # before a client is made, which asks where
+        found = mlflow.MlflowClient().search_runs([experiment], query, max_results=1, order_by=["start_time DESC"])
+        return found[0] if found else None
 
     @contextmanager
     def _session(self, config: DictConfig, **start: Any) -> Iterator[Run]:
@@ -145,8 +142,7 @@ class Tracking:
             run = Run(mlflow.start_run(**start).info.run_id)
             log.info("dashboard: %s", self.address(run.id))
             try:
-                run.params(config)
-                run.config(config, "config.yaml")
+                run.config(config)
                 yield run
             except BaseException as error:
                 with _signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # impatience must not leave it running

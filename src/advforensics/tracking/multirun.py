@@ -66,8 +66,8 @@ class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped
         judged = [child for child in children if clean in child.data.metrics]
         if judged:
             best = max(judged, key=lambda child: (child.data.metrics.get(robust, 0.0), child.data.metrics[clean]))
-            run, name = Run(str(self._run_id)), best.info.run_name
-            run.metrics({name: best.data.metrics[name] for name in VALIDATION.values() if name in best.data.metrics})
+            run, name, scores = Run(str(self._run_id)), best.info.run_name, best.data.metrics
+            run.metrics({score: scores[score] for score in (clean, robust) if score in scores})
             run.tags(best_run=name)
-            text = f"{len(judged)} of {len(children)} trainings ended. The best on validation photographs is {name}."
-            run.describe(text, best.data.tags.get(MLFLOW_RUN_NOTE, ""))
+            text = f"{len(judged)} of {len(children)} trainings ended. By robust accuracy on validation photographs the"
+            run.describe(f"{text} best is {name}.\n\n{best.data.tags.get(MLFLOW_RUN_NOTE, '')}")

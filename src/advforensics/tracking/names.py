@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from hydra.core.hydra_config import HydraConfig
 
-PLACES = ("folder", "checkpoint", "tracking")  # where, not what
+PLACES = ("folder", "checkpoint", "tracking", "tracking.uri")  # where, not what
 
 
 def told(left_out: Iterable[str] = PLACES) -> list[str]:
@@ -15,7 +15,7 @@ def told(left_out: Iterable[str] = PLACES) -> list[str]:
 
 def shortened(overrides: Iterable[str], left_out: Iterable[str] = PLACES) -> list[str]:
     """Return overrides for a name, which the dashboard cuts off: ``store`` last, no ``trainer.`` before a key."""
-    kept = [override for override in overrides if re.split(r"[.@=]", override.lstrip("+~"))[0] not in left_out]
+    kept = [override for override in overrides if override.lstrip("+~").partition("=")[0] not in left_out]
     kept.sort(key=lambda override: override.startswith("store="))
     return [re.sub(r"^([+~]*)(defense\.module|trainer)\.", r"\1", override) for override in kept]
 

@@ -40,29 +40,26 @@ class Run:
         """Set tags, replacing those of the same name."""
         self._client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def describe(self, text: str, finding: str = "") -> None:
-        """Say in the dashboard what the run is, and in a paragraph of its own what came out."""
-        self.tags(**{MLFLOW_RUN_NOTE: f"{text}\n\n{finding}".strip()})
+    def describe(self, text: str) -> None:
+        """Say in words what the run is."""
+        self.tags(**{MLFLOW_RUN_NOTE: text})
 
     def conclude(self, finding: str, alarms: str) -> None:
-        """Say what came out, in the place of what was said before, and which alarms fired; what the run is stays."""
-        note = self._client.get_run(self.id).data.tags.get(MLFLOW_RUN_NOTE, "")
-        self.describe(note.partition("\n\n")[0], finding)
+        """Say what came out, behind what the run is and in the place of the last finding, and which alarms fired."""
+        said = self._client.get_run(self.id).data.tags.get(MLFLOW_RUN_NOTE, "").partition("\n\n")[0]
+        self.describe(f"{said}\n\n{finding}")
         self.tags(alarms=alarms)
 
-    def params(self, config: DictConfig) -> None:
-        """Set a composed config as flat params, ``defense.weight``, without Hydra's own words, ``_target_`` and such.
+    def config(self, config: DictConfig) -> None:
+        """Keep a composed config as the artifact ``config.yaml``, and as flat params, ``defense.weight``.
 
-        A value keeps the 6000 characters that MLflow allows.
+        Params do without Hydra's own words (``_target_``); a value keeps the 6000 characters that MLflow allows.
         """
+        self._client.log_text(self.id, OmegaConf.to_yaml(config, resolve=True), "config.yaml")
         named = flatten(OmegaConf.to_container(config, resolve=True))
         flat = [Param(name, str(value)[:6000]) for name, value in named if not name.endswith("_")]
         for start in range(0, len(flat), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.id, params=flat[start : start + 100])
-
-    def config(self, config: DictConfig, file: str) -> None:
-        """Keep a composed config as the artifact ``file``."""
-        self._client.log_text(self.id, OmegaConf.to_yaml(config, resolve=True), file)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Add a point to each named metric."""
