@@ -34,7 +34,9 @@ def attackable(detector: nn.Module) -> Iterator[None]:
         for parameter, _ in frozen:
             parameter.requires_grad_(False)
         with torch.enable_grad(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            # `torch.manual_seed` formats a stack trace for each kind of accelerator: a millisecond in every step.
+            for generator in (torch.default_generator, *(torch.cuda.default_generators[index] for index in devices)):
+                generator.manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:

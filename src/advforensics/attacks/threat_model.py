@@ -49,11 +49,11 @@ def project(norm: Norm, eps: float | Tensor, images: Tensor, adversarial: Tensor
     change = adversarial - images
     if norm == "linf":
         limit = torch.as_tensor(eps, dtype=change.dtype, device=change.device)
-        change = change.clamp(-limit, limit)
+        change.clamp_(-limit, limit)  # in place, because new memory is most of the cost
     else:
         length = torch.linalg.vector_norm(change.flatten(1), dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
         change = change * (math.sqrt(images.shape[1:].numel()) * eps / length).clamp_max(1)
-    return (images + change).clamp(0, 1)
+    return change.add_(images).clamp_(0, 1)
 
 
 def levels_budget(norm: Norm, eps: float, images: Tensor) -> float:
