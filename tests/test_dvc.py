@@ -16,7 +16,7 @@ from advforensics.cli.main import config_dir
 PROJECT = config_dir().parent
 SOURCE = PROJECT / "src"
 PIPELINE: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
-# What records a run, or lets a killed one go on, changes no result; nor does the command line.
+# What records a run, or lets a killed one go on, changes no result; nor does the command line, nor what they import.
 NEUTRAL = ("advforensics/tracking/", "advforensics/persistence/", "advforensics/cli/")
 # Groups of which `make run` may choose any option; of the others it takes the defaults.
 OPEN = {"prepare": ("source", "task")}
@@ -57,11 +57,10 @@ def needed(modules: set[str]) -> set[str]:
     waiting, seen = list(modules), set[Path]()
     while waiting:
         for file in files_of(waiting.pop()):
-            if file not in seen:
+            if file not in seen and not file.relative_to(SOURCE).as_posix().startswith(NEUTRAL):
                 seen.add(file)
                 waiting += imported(file)
-    paths = {file.relative_to(SOURCE).as_posix() for file in seen if has_code(file)}
-    return {path for path in paths if not path.startswith(NEUTRAL)}
+    return {file.relative_to(SOURCE).as_posix() for file in seen if has_code(file)}
 
 
 def has_code(file: Path) -> bool:

@@ -33,11 +33,12 @@ from advforensics.reporting.figures.gallery import draw_gallery
 from advforensics.reporting.findings import reported_curve, robustness_sentences
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.curves import curves
+from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.sample_table import read_samples, write_samples
 from advforensics.store.reading import PatchStore
 from advforensics.targets.loading import load, results_folder
 from advforensics.tracking.curves import headline, log_curves
-from advforensics.tracking.names import ensemble, told
+from advforensics.tracking.names import ensemble, job_overrides
 
 log = logging.getLogger(__name__)
 ADVERSARIAL = "adversarial"  # subfolder of a sweep, where domains write files
@@ -79,7 +80,9 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     cfg = cfg.copy()
     cfg.folder = str(folder)  # where domains write their files
     unfinished = unfinished_folder(folder / "unfinished", config=cfg, detector=trained.sha256, store=store.digest())
-    with tracking.resume(sha256(unfinished / IDENTITY), " ".join([name, kind, *told()]), cfg, of_detector) as run:
+    with tracking.resume(
+        sha256(unfinished / IDENTITY), " ".join([name, kind, *job_overrides()]), cfg, of_detector
+    ) as run:
         pictures = f"{len(images.images)} of the split `{cfg.split}` of `{cfg.store}`"
         run.describe(f"Attacks on {name} ({trained.name}) by the ensemble `{ensemble()}`; pictures: {pictures}.")
         if all(path.name == IDENTITY for path in unfinished.iterdir()):  # a new sweep: older files are another one's
@@ -159,17 +162,17 @@ def _figures(samples: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def _attacked(cfg: DictConfig) -> str:
-    """Say what a sweep's headline is of: what differs in it is not to be compared."""
+    """Name what the headline of a sweep depends on: headlines with different names are not to be compared."""
     kinds = {"pictures": cfg.patches_per_picture > 1, cfg.split: cfg.split != "test"}
     return " ".join([ensemble(), *(kind for kind, other in kinds.items() if other)])
 
 
 def _finding(table: pd.DataFrame, verdict: list[Alarm], null: str | None) -> str:
-    """Say what came out, at the largest radius up to 1 level."""
+    """Return the finding of a sweep, at the largest radius up to 1 level."""
     radii, names = table["eps_levels"], [warning.name for warning in verdict if warning.fired]
     eps_levels = float(radii[radii <= max(1, radii.min())].max())
-    said = robustness_sentences(table, reported_curve(table), eps_levels, null, {table["defense"].iloc[0]: names})
-    return f"{' '.join(said)} Alarms: {alarm.fired(verdict)}."
+    sentences = robustness_sentences(table, reported_curve(table), eps_levels, null, {table["defense"].iloc[0]: names})
+    return f"{' '.join(sentences)} Alarms: {alarm.fired(verdict)}."
 
 
 def _cost(cost: Cost, attack: str, norm: str, domain: str, eps_levels: float) -> pd.DataFrame:
@@ -182,13 +185,12 @@ def _describe_data(store: PatchStore, folder: Path) -> None:
     """Copy the leak audit and the figures of the store beside the results: a report may run without the store."""
     folder.mkdir(exist_ok=True)
     for path in (store.folder / "audit.json", *(store.folder / "figures").glob("*.svg")):
-        if path.is_file():  # older stores have neither
-            shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(path, folder / path.name)
 
 
 def _metrics(table: pd.DataFrame, costs: pd.DataFrame) -> dict[str, float]:
     """Return the main numbers under names such as ``robust_accuracy/linf/float/0.5``."""
-    robust = table[(table["attack"] == "worst") & (table["metric"] == "accuracy")]
+    robust = table[(table["attack"] == WORST) & (table["metric"] == "accuracy")]
     points = {
         f"robust_accuracy/{row['norm']}/{row['domain']}/{row['eps_levels']:g}": float(row["estimate"])
         for row in robust.to_dict("records")

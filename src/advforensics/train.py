@@ -1,4 +1,4 @@
-"""Train one detector with one defence: the entry point."""
+"""The command `train`: train one detector with one defence."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from advforensics.persistence.provenance import commit
 from advforensics.persistence.unfinished import unfinished_folder
 from advforensics.store.datamodule import PatchData
 from advforensics.tracking.curves import VALIDATION
-from advforensics.tracking.names import PLACES, told
+from advforensics.tracking.names import PLACES, job_overrides
 from advforensics.training.fitting import fit
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     folder.mkdir(parents=True, exist_ok=True)
     tracking = instantiate(cfg.tracking)
     # The run is named and opened before anything is seeded: MLflow draws names and ids from the same generators.
-    name = " ".join([f"{cfg.defense.name}-{cfg.seed}", *told((*PLACES, "defense", "seed"))])
+    name = " ".join([f"{cfg.defense.name}-{cfg.seed}", *job_overrides((*PLACES, "defense", "seed"))])
     what = (
         f"Detector `{cfg.detector.name}` for the task {data.store.metadata['task']}, trained with the defence"
         f" `{cfg.defense.name}` and seed {cfg.seed} on the patch store `{cfg.store}`."
@@ -74,7 +74,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         patches = data.store.metadata["patches"]["test"]
         run.describe(
             f"{what} Epoch {epoch} of {len(training_log)} is kept. It is right on {metrics['test_accuracy']:.1%} of the"
-            f" {patches} clean patches of the test split; what attacks leave of that, `advforensics sweep` tells."
+            f" {patches} clean patches of the test split. `advforensics sweep` measures what attacks leave of that."
         )
         run.tags(checkpoint_sha256=digest)
         run.table(folder / "training.csv")

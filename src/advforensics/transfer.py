@@ -23,7 +23,7 @@ from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.transfer import draw_transfer_matrix
 from advforensics.statistics.transfer import CONTROL, transfer_scores
 from advforensics.store.reading import PatchStore
-from advforensics.tracking.names import told
+from advforensics.tracking.names import job_overrides
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
     identity = {name: trained.sha256 for name, trained in detectors.items()}
     unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=store.digest(), **identity)
-    name = " ".join([f"transfer-{task}", *told()])
+    name = " ".join([f"transfer-{task}", *job_overrides()])
     with instantiate(cfg.tracking).resume(sha256(unfinished / IDENTITY), name, cfg) as run:
         run.describe(
             f"Pictures made on each of {len(detectors)} detectors ({', '.join(detectors)}), tried on the others;"
@@ -100,7 +100,7 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
 
 
 def _finding(crossed: pd.DataFrame) -> str:
-    """Say how detectors fare on pictures made on others, at the largest radius up to 1 level."""
+    """Return how detectors do on pictures made on others, at the largest radius up to 1 level."""
     radii = crossed.loc[crossed["eps_levels"] > 0, "eps_levels"]
     eps_levels = radii[radii <= max(1, radii.min())].max()
     rows = crossed[(crossed["domain"] == "float") & (crossed["eps_levels"] == eps_levels)]

@@ -31,7 +31,7 @@ from advforensics.persistence.provenance import commit
 from advforensics.reporting.figures.files import save
 from advforensics.store.reading import PatchStore
 from advforensics.tracking.experiment import PARENT_RUN, Tracking
-from advforensics.tracking.names import PLACES, shortened, told
+from advforensics.tracking.names import PLACES, job_overrides, shortened
 from advforensics.tracking.run import Run
 
 import mlflow  # isort: skip  # after advforensics.tracking, which turns telemetry off
@@ -342,7 +342,7 @@ def test_a_multirun_is_a_parent_with_its_jobs_as_children(
     sigterm = signal.getsignal(signal.SIGTERM)
 
     def job(config: DictConfig) -> None:
-        name = " ".join(["job", *told()])
+        name = " ".join(["job", *job_overrides()])
         with instantiate(config.tracking).run(name, config) as run:
             if config.x == bad:
                 raise ValueError("bad job")

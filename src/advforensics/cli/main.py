@@ -51,27 +51,19 @@ def main() -> None:
     del sys.argv[1]
     # torch counts the machine's cores, not a container's share of them, and would start too many threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
-    os.environ.setdefault(
-        "NO_ALBUMENTATIONS_UPDATE", "1"
-    )  # albumentations looks for updates over the network at import
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it looks for updates over the network
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
-    warnings.filterwarnings(
-        "ignore", message=".*has been deprecated in v3.0.0.*"
-    )  # Hydra's sweeper, about its use of Optuna
-    warnings.filterwarnings(
-        "ignore", message=".*exists and is not empty.*"
-    )  # a training resumes only from its own state
-    warnings.filterwarnings(
-        "ignore", message=".*Grad strides do not match.*"
-    )  # torch's, about a filter for one channel
+    warnings.filterwarnings("ignore", message=".*has been deprecated in v3.0.0.*")  # Hydra's sweeper, about Optuna
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training resumes its own state only
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")  # torch's, about one-channel filters
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 
 def _complete() -> None:
-    """Move the command to where `main` looks for it: a shell that completes a line asks Hydra, which knows of none."""
+    """Move the command from the line that a shell completes to where `main` looks for it; Hydra knows no commands."""
     program, command, *rest = [*os.environ["COMP_LINE"].split(" ", 2), ""]
     if command not in COMMANDS:
         print(*COMMANDS)

@@ -72,7 +72,8 @@ def _message(error: Exception) -> str | None:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        return f"error: {found[1] if found else 'config'}: {cause}"
+        kind = "" if isinstance(cause, ValueError | TypeError | InstantiationException) else f"{type(cause).__name__}: "
+        return f"error: {found[1] if found else 'config'}: {kind}{cause}"
     if isinstance(error, OmegaConfBaseException):
         return f"error: {str(error).splitlines()[0]}: give {error.full_key}=VALUE"
     if isinstance(error, OSError | ValueError | TypeError) and _is_ours(error):

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from advforensics.statistics.outcomes import WORST
 from advforensics.tracking.run import Run
 
 LEVELS = (0.5, 1.0)  # radii of the headline
@@ -18,7 +19,7 @@ def log_curves(run: Run, table: pd.DataFrame) -> None:
     shown = table[table["metric"].isin(["accuracy", "balanced_accuracy"])]
     for (norm, domain, attack, metric), points in shown.groupby(["norm", "domain", "attack", "metric"]):
         curve = dict(zip(points["eps_levels"], points["estimate"], strict=True))
-        if attack == "worst":
+        if attack == WORST:
             run.curve(f"robust_{metric}/{norm}/{domain}", curve)
         elif metric == "accuracy":  # sorts behind robust accuracy
             run.curve(f"single_attack/{norm}/{domain}/{attack}", curve)
@@ -34,7 +35,7 @@ def headline(table: pd.DataFrame, attacked: str) -> dict[str, float]:
     Returns:
         By name, which sorts before all others.
     """
-    worst = table[(table["attack"] == "worst") & (table["metric"] == "accuracy")]
+    worst = table[(table["attack"] == WORST) & (table["metric"] == "accuracy")]
     numbers = {"clean": float(worst.loc[worst["eps_levels"] == 0, "estimate"].iloc[0])}
     for row in worst[worst["eps_levels"].isin(LEVELS)].to_dict("records"):
         # Below 1 level of L∞ whole levels leave the picture as it is.

@@ -57,10 +57,10 @@ class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped
             experiment, client = self._tracking.connect(), mlflow.MlflowClient()
             children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{self._run_id}'")
             ends = {child.info.status for child in children}
-            self._tell_best(children)
+            self._describe_best(children)
             client.set_terminated(self._run_id, next((end for end in ("KILLED", "FAILED") if end in ends), status))
 
-    def _tell_best(self, children: Sequence[Any]) -> None:
+    def _describe_best(self, children: Sequence[Any]) -> None:
         """Describe the parent by its best child: robust accuracy on validation photographs, then clean accuracy."""
         clean, robust = VALIDATION.values()
         judged = [child for child in children if clean in child.data.metrics]

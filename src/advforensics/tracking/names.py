@@ -1,4 +1,4 @@
-"""What tells one run from another, from what its command was told."""
+"""Names of runs, made from the overrides of their command."""
 
 import re
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ from hydra.core.hydra_config import HydraConfig
 PLACES = ("folder", "checkpoint", "tracking", "tracking.uri")  # where, not what
 
 
-def told(left_out: Iterable[str] = PLACES) -> list[str]:
-    """Return the overrides of the Hydra job but for these keys, as `shortened`; none outside of a job."""
+def job_overrides(left_out: Iterable[str] = PLACES) -> list[str]:
+    """Return the shortened overrides of the Hydra job, without some keys; none outside a job."""
     return shortened(HydraConfig.get().overrides.task, left_out) if HydraConfig.initialized() else []
 
 
 def shortened(overrides: Iterable[str], left_out: Iterable[str] = PLACES) -> list[str]:
-    """Return overrides for a name, which the dashboard cuts off: ``store`` last, no ``trainer.`` before a key."""
+    """Return overrides as part of a name. The dashboard cuts names off: ``store`` comes last, common prefixes go."""
     kept = [override for override in overrides if override.lstrip("+~").partition("=")[0] not in left_out]
     kept.sort(key=lambda override: override.startswith("store="))
     return [re.sub(r"^([+~]*)(defense\.module|trainer)\.", r"\1", override) for override in kept]

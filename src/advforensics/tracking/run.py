@@ -41,13 +41,13 @@ class Run:
         self._client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def describe(self, text: str) -> None:
-        """Say in words what the run is."""
+        """Set the description of the run."""
         self.tags(**{MLFLOW_RUN_NOTE: text})
 
     def conclude(self, finding: str, alarms: str) -> None:
-        """Say what came out, behind what the run is and in the place of the last finding, and which alarms fired."""
-        said = self._client.get_run(self.id).data.tags.get(MLFLOW_RUN_NOTE, "").partition("\n\n")[0]
-        self.describe(f"{said}\n\n{finding}")
+        """Add a finding to the description, in place of an earlier one, and set the tag of the alarms that fired."""
+        description = self._client.get_run(self.id).data.tags.get(MLFLOW_RUN_NOTE, "").partition("\n\n")[0]
+        self.describe(f"{description}\n\n{finding}")
         self.tags(alarms=alarms)
 
     def config(self, config: DictConfig) -> None:
@@ -70,7 +70,7 @@ class Run:
         self._points({name: {len(self._steps(name)): value} for name, value in values.items()})
 
     def _points(self, metrics: Mapping[str, Mapping[int, float]]) -> None:
-        """Add points by metric and step, but for those that a run which goes on after a kill has already."""
+        """Add points by metric and step, without those that a resumed run already has."""
         now = time.time_ns() // 1_000_000
         new = [
             Metric(name, float(points[step]), now, step)
@@ -156,7 +156,7 @@ class _LightningLogger(MLFlowLogger):
     """Lightning's logger in a run that is not Lightning's to end and has its params already."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Leave out the epoch: Lightning tells it with each of several records of a step."""
+        """Leave out the epoch, which Lightning logs several times in a step."""
         super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def finalize(self, status: str = "success") -> None:
