@@ -295,6 +295,16 @@ def test_one_detector_or_few_photographs_give_a_report_without_conclusions(compo
     assert " beats " not in finding
 
 
+def test_a_detector_that_was_trained_elsewhere_has_a_report_too(composed: Compose, tmp_path: Path) -> None:
+    synthetic_run(tmp_path / "theirs", "baseline", 1)
+    (tmp_path / "theirs" / "metrics.json").unlink()
+    (tmp_path / "theirs" / "training.csv").unlink()
+    report(composed("report", f"runs={tmp_path}", f"folder={tmp_path / 'report'}"))
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<td>unknown</td>" in page
+    assert "Training log." not in page
+
+
 def test_a_folder_without_sweeps_is_refused(composed: Compose, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="advforensics sweep checkpoint="):
         report(composed("report", f"runs={tmp_path}"))

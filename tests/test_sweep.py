@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ def test_files_of_an_earlier_sweep_go_and_those_of_the_same_sweep_stay(
 ) -> None:
     found: list[list[str]] = []
 
-    def killed(settings: SweepSettings, ensemble: DictConfig, gradients: bool) -> Iterator[CascadeResult]:
+    def killed(settings: SweepSettings, ensemble: DictConfig) -> Iterator[CascadeResult]:
         """Note which files are there, write one, finish a batch and be killed."""
         files = Path(ensemble.domains.png.folder)
         found.append(sorted(path.name for path in files.glob("*")))
@@ -337,11 +338,39 @@ def test_two_attacks_of_one_name_are_refused(configured: Compose) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
-def test_a_black_box_is_swept_with_black_box_attacks_alone(
+def test_without_a_surrogate_a_black_box_is_swept_with_black_box_attacks_alone(
     configured: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
     left = [override for override in only("fgsm") if override != "~ensemble.attacks.square"]
     box = ["target=callable", "target.function._target_=toys.brightness", "folder=out"]
-    sweep(configured(*left, "ensemble.attacks.square.build.n_queries=5", *box))
+    sweep(configured(*left, "ensemble.attacks.square.build.n_queries=5", "ensemble.without_gradients=null", *box))
     assert set(table("out")["attack"]) == {"square", "8bit"}
     assert "fgsm are left out" in caplog.text
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_black_box_meets_white_boxes_too_by_a_stand_in_and_a_red_alarm_says_that_its_curve_is_an_upper_bound(
+    configured: Compose, batches: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    box = ["target=callable", "target.function._target_=toys.brightness", "folder=out/box/sweep"]
+    fit = "ensemble.without_gradients.surrogate.fit"
+    caplog.set_level("INFO")
+    few = [f"{fit}.epochs=1", f"{fit}.batch_size=8", "ensemble.without_gradients.attacks.square_long.build.n_queries=3"]
+    settings = configured(*only("pgd"), *few, *box)
+    with pytest.raises(PowerError):
+        sweep(settings)
+    sweep(settings)
+    assert batches.count("surrogate") == 1  # fitted once, though the sweep was killed after it
+    rows, costs = table("out/box/sweep"), spent("out/box/sweep")
+    assert list(rows["attack"].unique()) == ["pgd", "square_long", "8bit"]
+    assert set(rows["knowledge"]) == {"black box"}
+    train_patches = len(PatchDataset(PatchStore(settings.store), "train"))
+    assert costs.loc[costs["attack"] == "surrogate", "forward"].tolist() == [2 * train_patches]
+    assert "ALARM black_box_only: 0 of 3 attacks saw gradients" in caplog.text
+    assert re.search(r"% \[[^]]*\] right on clean pictures, at most \d", caplog.text)
+
+
+def test_a_surrogate_needs_patches_to_be_fitted_on(configured: Compose) -> None:
+    box = ["target=callable", "target.function._target_=toys.brightness", "folder=out"]
+    with pytest.raises(ValueError, match=r"split=nowhere: .* has no patches there"):
+        sweep(configured(*only("pgd"), *box, "ensemble.without_gradients.surrogate.split=nowhere"))

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from advforensics.alarms import alarm
 from advforensics.alarms.alarm import Alarm
@@ -23,7 +23,8 @@ from advforensics.evaluation.examples import make_examples
 from advforensics.evaluation.images import EvaluationSet, select_images
 from advforensics.evaluation.picture_detector import of_pictures
 from advforensics.evaluation.postprocessing import sample_rows
-from advforensics.evaluation.settings import SweepSettings
+from advforensics.evaluation.settings import Gradients, SweepSettings
+from advforensics.evaluation.stand_in import with_stand_in
 from advforensics.persistence.journal import Journal
 from advforensics.persistence.provenance import sha256
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
@@ -54,7 +55,9 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. It keeps the outcome of each
     batch there until the end: a sweep that was killed goes on with the batch it was at, and ends with the same table.
     ``costs.csv`` counts every image that went through the detector: for attacks by radius, and at radius 0 for clean
-    pictures (``clean``), ``postprocessing`` and probes (``alarms``).
+    pictures (``clean``), ``postprocessing``, probes (``alarms``) and the fit of a ``surrogate``.
+
+    Attacks on a detector without gradients climb those of a surrogate fitted to its answers.
 
     Args:
         cfg: The composed config.
@@ -74,8 +77,6 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     images = select_images(store, trained, cfg.split, cfg.images, cfg.patches_per_picture)
     tracking, name = instantiate(cfg.tracking), f"{trained.defense}-{trained.seed}"
     of_detector = tracking.detector(trained.sha256, name)
-    if cfg.patches_per_picture > 1:
-        trained = of_pictures(trained, cfg.patches_per_picture)
     batch_size = max(1, cfg.batch_size // cfg.patches_per_picture)
     cfg = cfg.copy()
     cfg.folder = str(folder)  # where domains write their files
@@ -84,11 +85,19 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         sha256(unfinished / IDENTITY), " ".join([name, kind, *job_overrides()]), cfg, of_detector
     ) as run:
         pictures = f"{len(images.images)} of the split `{cfg.split}` of `{cfg.store}`"
-        run.describe(f"Attacks on {name} ({trained.name}) by the ensemble `{ensemble()}`; pictures: {pictures}.")
         if all(path.name == IDENTITY for path in unfinished.iterdir()):  # a new sweep: older files are another one's
             shutil.rmtree(folder / ADVERSARIAL, ignore_errors=True)
-        settings = SweepSettings(trained.detector, images, cfg.eps_levels, batch_size, cfg.seed, Journal(unfinished))
-        rows, costs = _evaluate(settings, cfg, trained.gradients)
+        journal, costs = Journal(unfinished), []
+        gradients = _gradients(trained, cfg)
+        if gradients == "stand-in":
+            surrogate = cfg.ensemble.without_gradients.surrogate
+            trained, cost = with_stand_in(trained, store, surrogate, journal, cfg.seed)
+            costs.append(_cost(cost, "surrogate", cfg.ensemble.norms[0], "float", 0.0))
+        if cfg.patches_per_picture > 1:
+            trained = of_pictures(trained, cfg.patches_per_picture)
+        run.describe(f"Attacks on {name} ({trained.name}) by the ensemble `{ensemble()}`; pictures: {pictures}.")
+        settings = SweepSettings(trained.detector, images, cfg.eps_levels, batch_size, cfg.seed, journal, gradients)
+        rows = _evaluate(settings, cfg, costs)
         null = trained.classes[0] if store.metadata["null_first"] else None
         write_samples(folder / "samples.parquet", rows, trained.provenance(), trained.classes, null is not None)
         samples = read_samples(folder / "samples.parquet")
@@ -98,7 +107,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         alarm.write(folder / "alarms.csv", verdict)
         table = curves(samples)
         table.to_csv(folder / "curves.csv", index=False)
-        if trained.gradients:
+        if gradients != "none":
             with counted(trained.detector) as cost:
                 figure = _gallery(trained, images, cfg, batch_size)
             costs.append(_cost(cost, "gallery", cfg.gallery.attack.norm, "8bit", cfg.gallery.eps_levels))
@@ -125,17 +134,25 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _evaluate(settings: SweepSettings, cfg: DictConfig, gradients: bool) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Return the rows of the sample table, and their costs."""
-    results = list(run_ensemble(settings, cfg.ensemble, gradients))
-    rows, costs = [result.rows for result in results], [result.costs for result in results]
+def _gradients(trained: TrainedDetector, cfg: DictConfig) -> Gradients:
+    """Tell whose gradients the sweep climbs."""
+    if trained.gradients:
+        return "own"
+    return "stand-in" if OmegaConf.select(cfg.ensemble, "without_gradients.surrogate") else "none"
+
+
+def _evaluate(settings: SweepSettings, cfg: DictConfig, costs: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of the sample table, and add what they cost."""
+    results = list(run_ensemble(settings, cfg.ensemble))
+    rows = [result.rows for result in results]
+    costs += [result.costs for result in results]
     torch.manual_seed(cfg.seed)  # what follows must not depend on where the sweep was killed
     if cfg.ensemble.get("postprocessing"):
         postprocessing = instantiate(cfg.ensemble.postprocessing, batch_size=settings.batch_size)
         with counted(settings.detector) as cost:
             rows.append(sample_rows(postprocessing.run(settings.detector, settings.images), cfg.eps_levels))
         costs.append(_cost(cost, postprocessing.name, postprocessing.norm, "8bit", 0.0))
-    return pd.concat(rows, ignore_index=True), costs
+    return pd.concat(rows, ignore_index=True)
 
 
 def _probed(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, batch_size: int) -> list[Alarm]:

@@ -69,8 +69,18 @@ def test_every_alarm_gives_numbers_whether_it_fires_or_not() -> None:
     samples = cascade()
     samples.attrs["classes"] = ["real", "pasted"]
     alarms = sample_table_alarms(samples)
-    assert len({alarm.name for alarm in alarms}) == len(alarms) == 7
+    assert len({alarm.name for alarm in alarms}) == len(alarms) == 8
     assert [alarm.name for alarm in alarms if not re.search(r"\d", alarm.evidence)] == []
+
+
+def test_where_no_attack_saw_a_gradient_the_curve_is_an_upper_bound() -> None:
+    samples = cascade()
+    assert "0 of " in fired(samples.assign(knowledge="black box"))["black_box_only"]
+    first = samples["attack"] == samples["attack"].iloc[0]
+    one_white = samples.assign(knowledge="black box").assign(knowledge=np.where(first, "white box", "black box"))
+    assert "black_box_only" not in fired(one_white)
+    only_clean = samples[samples["eps_levels"] == 0].assign(knowledge="black box")
+    assert "black_box_only" not in fired(only_clean)  # it claims nothing
 
 
 @pytest.mark.parametrize("classes", [2, 5])

@@ -84,6 +84,20 @@ def test_a_curve_with_an_alarm_is_dashed_and_the_footnote_says_why(curves: pd.Da
     assert "Dashed" not in texts(quiet)
 
 
+def test_the_curve_of_a_detector_without_gradients_is_drawn_as_an_upper_bound(curves: pd.DataFrame) -> None:
+    single = (curves["defense"] == "mine") & (curves["attack"] != "worst")
+    figure = draw_robustness_curves(
+        curves.assign(knowledge=curves["knowledge"].mask(single, "black box")), "linf", "float", classes=8
+    )
+    (axes,) = figure.axes
+    assert legend_labels(axes) == ["baseline", "mine, at most"]
+    lowest = [np.asarray(band.get_paths()[0].vertices)[:, 1].min() for band in axes.collections]
+    assert lowest[0] > 0
+    assert lowest[1] == 0
+    assert "no attack saw gradients" in texts(figure)
+    assert "no attack saw gradients" not in texts(draw_robustness_curves(curves, "linf", "float", classes=8))
+
+
 def test_postprocessing_has_a_second_axis_in_decibels_and_shows_attacks_too(curves: pd.DataFrame) -> None:
     postprocessing = curves[(curves["norm"] == "l2") & (curves["domain"] == "8bit") & (curves["attack"] == "pgd")]
     table = pd.concat([curves, postprocessing.assign(attack="postprocessing", knowledge="postprocessing")])

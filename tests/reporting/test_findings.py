@@ -68,6 +68,15 @@ def test_clean_pictures_and_other_domains_are_named() -> None:
     assert " at 2 levels (L2, 8-bit pictures) (p" in comparison_sentence(Row(norm="l2", domain="8bit", eps_levels=2.0))
 
 
+def test_what_only_black_boxes_have_attacked_is_at_most_so_robust() -> None:
+    samples = sample_table(photographs=20)
+    for knowledge, written in (("black box", True), ("white box", False)):
+        table = curves(samples.assign(knowledge=knowledge), resamples=20)
+        (finding,) = robustness_sentences(table, ("linf", "float"), 0.5, "real", {"baseline": []})
+        assert ("right on clean pictures, at most " in finding) is written
+        assert " under attack when " in finding
+
+
 def test_only_defenses_with_alarms_get_a_warning() -> None:
     (warning,) = alarm_warnings({"baseline": [], "fusion": ["collapsed", "one_logit"]})
     assert (

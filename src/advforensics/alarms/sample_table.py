@@ -29,6 +29,7 @@ def sample_table_alarms(samples: pd.DataFrame) -> list[Alarm]:
     return [
         _collapsed(samples),
         _absent_class(samples),
+        _black_box_only(samples),
         _black_box_stronger(samples),
         _clean_differs(samples),
         _outside_ball(samples),
@@ -72,6 +73,20 @@ def _absent_class(samples: pd.DataFrame) -> Alarm:
         f"0 of {images} images are {', '.join(map(str, absent))}" if absent else complete,
         "A detector that never answers with a missing class looks perfect. Sweep more images (images=null takes all),"
         " or put pictures of every class into the split.",
+    )
+
+
+def _black_box_only(samples: pd.DataFrame) -> Alarm:
+    """Look for an attack that saw gradients of the detector: what only its answers have attacked may still fall."""
+    attacks = samples.loc[samples["eps_levels"] > 0, ["attack", "knowledge"]].drop_duplicates()
+    attacks = attacks[attacks["knowledge"] != POSTPROCESSING]
+    white = attacks.loc[attacks["knowledge"] == "white box", "attack"].unique()
+    return Alarm(
+        "black_box_only",
+        len(attacks) > 0 and len(white) == 0,
+        f"{len(white)} of {attacks['attack'].nunique()} attacks saw gradients of the detector itself",
+        "Its curve is an upper bound: whoever has the detector, or more queries, may turn more images. Rely on it only"
+        " while nobody else has it. For a verdict, attack its weights: target=module, torchscript or exported.",
     )
 
 

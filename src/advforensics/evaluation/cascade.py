@@ -222,5 +222,6 @@ class _Cascade:
         self.costs.append({**point, "attacked": attacked, **cost})
 
     def _add_rows(self, attack: str, knowledge: str, eps_levels: float) -> None:
+        knowledge = knowledge if self.settings.gradients == "own" else "black box"
         point = {"attack": attack, "knowledge": knowledge, "norm": self.norm, "domain": self.domain.name}
         self.rows.append(self.state.rows().assign(**point, eps_levels=eps_levels)[COLUMNS])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from advforensics.attacks.domains import Domain
 from advforensics.attacks.threat_model import Norm
@@ -15,7 +15,7 @@ from advforensics.evaluation.settings import SweepSettings
 log = logging.getLogger(__name__)
 
 
-def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool) -> Iterator[CascadeResult]:
+def run_ensemble(settings: SweepSettings, ensemble: DictConfig) -> Iterator[CascadeResult]:
     """Run the cascade of each norm, target class and domain; yield their results.
 
     The 8-bit domain runs before the float domain, which tries its pictures too: they are floats as well.
@@ -23,8 +23,8 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool)
     Args:
         settings: Detector, images and radii.
         ensemble: What ``conf/ensemble/`` describes: ``norms``, ``domains``, and ``attacks`` in the order of the
-            cascade. An attack with ``_partial_: true`` runs in every norm, any other in its own.
-        gradients: Whether the detector gives gradients. Without them only black-box attacks run.
+            cascade. An attack with ``_partial_: true`` runs in every norm, any other in its own. Detectors without
+            gradients of their own meet ``without_gradients.attacks`` too.
 
     Raises:
         ValueError: If attacks, norms or domains are missing, or no attack is left for a norm.
@@ -32,7 +32,7 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool)
     if not (ensemble.get("attacks") and ensemble.get("norms") and ensemble.get("domains")):
         raise ValueError("ensemble: a sweep needs attacks, norms and domains; ensemble=standard has all of them")
     for norm in ensemble.norms:
-        attacks = _attacks(ensemble, norm, gradients)
+        attacks = _attacks(ensemble, norm, settings.gradients)
         aims = [getattr(attack, "target_class", None) for attack in attacks]
         for target_class in sorted(set(aims), key=str):
             cascade = [attack for attack, aim in zip(attacks, aims, strict=True) if aim == target_class]
@@ -44,11 +44,12 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig, gradients: bool)
                 yield result
 
 
-def _attacks(ensemble: DictConfig, norm: Norm, gradients: bool) -> list[AnyAttack]:
-    configured = [instantiate(attack) for attack in ensemble.attacks.values()]
+def _attacks(ensemble: DictConfig, norm: Norm, gradients: str) -> list[AnyAttack]:
+    further = {} if gradients == "own" else OmegaConf.select(ensemble, "without_gradients.attacks", default={})
+    configured = [instantiate(attack) for attack in (*ensemble.attacks.values(), *further.values())]
     built = [attack(norm=norm) if isinstance(attack, partial) else attack for attack in configured]
     attacks: list[AnyAttack] = [attack for attack in built if attack.norm == norm]
-    if not gradients:
+    if gradients == "none":
         left_out = [attack.name for attack in attacks if attack.knowledge != "black box"]
         attacks = [attack for attack in attacks if attack.knowledge == "black box"]
         log.warning("the detector gives no gradients: in %s, %s are left out", norm, ", ".join(left_out) or "none")

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import nn
 
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.persistence.journal import Journal
+
+Gradients = Literal["own", "stand-in", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class SweepSettings:
         seed: Seed of all random draws. Each batch of each attack, norm, target class, domain and radius has a seed of
             its own, so that no result depends on what ran before.
         journal: Keeps the outcome of every batch.
+        gradients: Whose gradients attacks climb: the detector's ``own``, those of a ``stand-in``, or ``none``. Without
+            its own, all that attacks know of a detector are its answers.
 
     Raises:
         ValueError: If a radius is negative.
@@ -32,6 +37,7 @@ class SweepSettings:
     batch_size: int
     seed: int
     journal: Journal = field(default_factory=lambda: Journal(None))
+    gradients: Gradients = "own"
 
     def __post_init__(self) -> None:
         if min(self.eps_levels, default=0) < 0:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from advforensics.reporting import style
-from advforensics.reporting.selection import single_row
+from advforensics.reporting.selection import single_row, upper_bounds
 from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, format_interval
 from advforensics.statistics.outcomes import WORST
 
@@ -94,12 +94,13 @@ def robustness_sentences(
         "linf": f"no pixel value changes by more than {style.format_radius(eps_levels)}",
         "l2": f"the root-mean-square change is at most {style.format_radius(eps_levels)}",
     }[norm]
+    at_most = upper_bounds(table, norm, domain)
     pictures = "" if domain == "float" else f" ({style.DOMAINS[domain]})"
     for defense in table["defense"].unique():
         key = {"defense": defense, "norm": norm, "domain": domain, "attack": WORST}
         clean, robust = (single_row(table, metric="accuracy", eps_levels=eps, **key) for eps in (0.0, eps_levels))
         text = f"{defense}: {format_share(clean)} right on clean pictures"
-        text += f", {format_share(robust)} under attack when {changed}{pictures}"
+        text += f", {'at most ' * (defense in at_most)}{format_share(robust)} under attack when {changed}{pictures}"
         if null is not None:
             share = single_row(table, metric="passes_as_pristine", eps_levels=eps_levels, **key)
             if not np.isnan(share.estimate):

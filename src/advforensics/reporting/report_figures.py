@@ -66,4 +66,6 @@ def report_figures(
         yield f"confusion-{defense}", draw_confusion_matrix(clean[clean["defense"] == defense], classes)
     costs = pd.concat([detector.costs() for detector in detectors])
     yield "costs", draw_costs(costs, samples["sample_id"].nunique())
-    yield "training", draw_training_log(pd.concat([detector.training_log() for detector in detectors]))
+    logs = [log for detector in detectors if (log := detector.training_log()) is not None]
+    if logs:
+        yield "training", draw_training_log(pd.concat(logs))

@@ -4,6 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+from advforensics.statistics.outcomes import POSTPROCESSING, WORST
+
 
 def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """Return the rows that have all of these values.
@@ -29,3 +31,17 @@ def single_row(table: pd.DataFrame, **values: Any) -> Any:
             f"eps_levels: the sweeps have {len(rows)} results for {values}; give one of the radii that were swept"
         )
     return next(rows.itertuples(index=False))
+
+
+def upper_bounds(curves: pd.DataFrame, norm: str, domain: str) -> set[str]:
+    """Return the defenses that no attack with gradients of the detector met: their curves are upper bounds.
+
+    Args:
+        curves: From `advforensics.statistics.curves.curves`.
+        norm: ``linf`` or ``l2``.
+        domain: ``float``, ``8bit``, ``png`` or ``jpeg``.
+    """
+    rows = curves[(curves["norm"] == norm) & (curves["domain"] == domain) & (curves["attack"] != WORST)]
+    attacks = rows[rows["knowledge"] != POSTPROCESSING]
+    seen = attacks["knowledge"].eq("white box").groupby(attacks["defense"]).any()
+    return set(seen.index[~seen])

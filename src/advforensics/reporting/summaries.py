@@ -130,9 +130,10 @@ def robustness(
             share = single_row(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **key)
             row[f"passes as {null}, ε {eps_levels:g}"] = format_share(share)
         trainings = [detector for detector in detectors if detector.defense == defense]
-        training = pd.DataFrame([detector.training for detector in trainings]).mean(numeric_only=True)
+        training = pd.DataFrame([detector.training() for detector in trainings]).mean(numeric_only=True)
         sweep = pd.concat([detector.costs() for detector in trainings])[["seconds", "forward", "backward"]].sum()
-        row["training"] = _format_cost(*training[["train_seconds", "train_forward_images", "train_backward_images"]])
+        spent = training.reindex(["train_seconds", "train_forward_images", "train_backward_images"])
+        row["training"] = "unknown" if spent.isna().any() else _format_cost(*spent)
         row["sweep"] = _format_cost(*sweep / len(trainings))
         rows.append(row)
     return pd.DataFrame(rows)

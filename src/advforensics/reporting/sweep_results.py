@@ -16,19 +16,24 @@ class SweepResults:
     """One trained and swept detector.
 
     Args:
-        folder: With ``metrics.json`` and ``training.csv`` of the training, and ``sweep/``.
+        folder: With ``sweep/``, and ``metrics.json`` and ``training.csv`` of the training if `advforensics train` ran.
         defense: Its defense.
         seed: Its training seed.
     """
 
     def __init__(self, folder: Path, defense: str, seed: int) -> None:
         self.folder, self.defense, self.seed = folder, defense, seed
-        self.training: dict[str, float] = json.loads((folder / "metrics.json").read_text())
         self.gallery = folder / "sweep" / "gallery.png"
 
-    def training_log(self) -> pd.DataFrame:
-        """Return the training log, one row per epoch."""
-        return self._identified(pd.read_csv(self.folder / "training.csv"))
+    def training(self) -> dict[str, float]:
+        """Return the scores and costs of the training; empty for a detector that was trained elsewhere."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def training_log(self) -> pd.DataFrame | None:
+        """Return the training log, one row per epoch; ``None`` for a detector that was trained elsewhere."""
+        path = self.folder / "training.csv"
+        return self._identified(pd.read_csv(path)) if path.exists() else None
 
     def costs(self) -> pd.DataFrame:
         """Return the cost of the sweep, one row per norm, domain, attack and radius."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from advforensics.reporting import style
-from advforensics.reporting.selection import select
+from advforensics.reporting.selection import select, upper_bounds
 from advforensics.statistics.outcomes import POSTPROCESSING, WORST
 
 
@@ -34,10 +34,14 @@ def draw_robustness_curves(
     figure, axes = style.wide_figure()
     positions = style.epsilon_axis(axes, rows["eps_levels"], norm, domain)
     _accuracy_axis(axes, "robust accuracy", classes)
-    _draw_bands(axes, rows, positions, alarmed)
+    at_most = upper_bounds(curves, norm, domain)
+    _draw_bands(axes, rows, positions, alarmed, at_most)
     axes.set_title(f"Robust accuracy, {style.NORMS[norm]}, {style.DOMAINS[domain]}", loc="left")
     attacks = swept[(swept["attack"] != WORST) & (swept["knowledge"] != POSTPROCESSING)]["attack"].unique()
-    _footnote(figure, rows, f"Attacks: {', '.join(style.words(attack) for attack in attacks)}.", alarmed)
+    note = f"Attacks: {', '.join(style.words(attack) for attack in attacks)}."
+    if at_most:
+        note += "\nShaded down to 0: an upper bound, for no attack saw gradients of this detector."
+    _footnote(figure, rows, note, alarmed)
     return figure
 
 
@@ -94,13 +98,20 @@ def _accuracy_axis(axes: Axes, label: str, classes: int) -> None:
     )
 
 
-def _draw_bands(axes: Axes, rows: pd.DataFrame, positions: dict[float, float], alarmed: Collection[str]) -> None:
-    """Draw the curve of each defense with its 95% band, and a legend."""
+def _draw_bands(
+    axes: Axes,
+    rows: pd.DataFrame,
+    positions: dict[float, float],
+    alarmed: Collection[str],
+    at_most: Collection[str] = (),
+) -> None:
+    """Draw the curve of each defense with its 95% band, down to 0 if it is an upper bound, and a legend."""
     for defense, (color, marker) in style.styles(rows["defense"]).items():
         line = rows[rows["defense"] == defense].sort_values("eps_levels")
         x, dashes = line["eps_levels"].map(positions), style.DASHED if defense in alarmed else "solid"
-        axes.fill_between(x, line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
-        label = style.defense_label(defense, alarmed)
+        low = 0 * line["low"] if defense in at_most else line["low"]
+        axes.fill_between(x, low, line["high"], color=color, alpha=0.15, linewidth=0)
+        label = style.defense_label(defense, alarmed) + ", at most" * (defense in at_most)
         axes.plot(
             x, line["estimate"], color=color, marker=marker, linestyle=dashes, label=label, clip_on=False, zorder=3
         )
