@@ -20,7 +20,6 @@ from advforensics.certificates.smoothing import Smoothed
 
 LINEAR = "linear bounds"
 LOGIT_TOLERANCE = 1e-5  # relative to the largest logit: rounding in single precision
-COLUMNS = ("norm", "method", "radius_levels", "correct")
 Row = dict[str, str | float | bool]
 
 
@@ -30,14 +29,14 @@ def certify_linear(
     """Certify the answers of a detector by linear bounds.
 
     Args:
-        detector: The detector, in evaluation mode; its answers decide what is right when clean.
+        detector: In evaluation mode; its answers decide what is right when clean.
         layers: The same detector as a sequence of layers.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)``, the true classes.
-        norms: Norms of the balls.
+        norms: Of the balls.
 
     Returns:
-        For each image a list with one row per norm: ``norm``, ``method``, ``radius_levels`` and ``correct``.
+        For each image a list with one row per norm.
 
     Raises:
         ValueError: Detector and layers do not give the same logits.
@@ -53,28 +52,23 @@ def certify_linear(
     rows: list[list[Row]] = []
     for image, label, correct in zip(images, labels.tolist(), right.tolist(), strict=True):
         linear = Linearization(layers, image, label) if correct else None
-        radii = {norm: 0.0 if linear is None else linear.radius(norm) * 255 for norm in norms}
-        rows.append(
-            [dict(zip(COLUMNS, (norm, LINEAR, levels, correct), strict=True)) for norm, levels in radii.items()]
-        )
+        rows.append([_row(norm, LINEAR, linear.radius(norm) if linear else 0.0, correct) for norm in norms])
     return rows
 
 
 def certify_smoothing(smoothed: Smoothed, images: Tensor, labels: Tensor, first: int = 0) -> list[list[Row]]:
-    """Certify the answers of a smoothed detector: a list with one row for each image.
+    """Certify the answers of a smoothed detector on ``(N, C, H, W)`` in [0, 1]: a list with one row for each image.
 
-    The radius is 0 if the vote is for a wrong class or too close to call.
-
-    Args:
-        smoothed: The smoothed detector.
-        images: ``(N, C, H, W)`` in [0, 1].
-        labels: ``(N,)``, the true classes.
-        first: Number of the first image; the noise depends on the number of the image.
+    The radius is 0 if the vote is for a wrong class or too close to call. ``first`` is the number of the first image,
+    since the noise depends on it.
     """
     method = f"smoothing, sigma {smoothed.sigma * 255:g}"
     rows: list[list[Row]] = []
     for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True), first):
         answer, eps = smoothed.certify(image, number)
-        row = ("l2", method, eps * 255 if answer == label else 0.0, answer == label)
-        rows.append([dict(zip(COLUMNS, row, strict=True))])
+        rows.append([_row("l2", method, eps if answer == label else 0.0, answer == label)])
     return rows
+
+
+def _row(norm: Norm, method: str, eps: float, correct: bool) -> Row:
+    return {"norm": norm, "method": method, "radius_levels": eps * 255, "correct": correct}

@@ -39,17 +39,14 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function, its derivative, and a bound on its second derivative.
-
-    ``curvature`` is None for a convex function without a second derivative.
-    """
+    """An elementwise function, its derivative, and a bound on its second one: ``None`` if it is convex and has none."""
 
     function: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
     curvature: float | None
 
     def remainder(self, at: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Return bounds on the function less its tangent at ``at``, over inputs ``at + [low, high]``."""
+        """Return bounds on the function less its tangent at ``at``, over ``at + [low, high]``, ``(C, H, W)`` each."""
         share = torch.linspace(0, 1, GRID_POINTS, dtype=at.dtype).view(-1, *[1] * at.ndim)
         offset = low + share * (high - low)
         distance = self.function(at + offset) - self.function(at) - self.slope(at) * offset
@@ -61,14 +58,9 @@ class Activation:
         return lower - slack, upper + slack
 
 
-def _silu_slope(inputs: Tensor) -> Tensor:
-    sigmoid = torch.sigmoid(inputs)
-    return sigmoid * (1 + inputs * (1 - sigmoid))
-
-
 @dataclass(frozen=True)
 class PooledHead:
-    """A linear head ``(K, F)`` with bias ``(K,)`` over the means of maps, and their standard deviations if pooled."""
+    """A linear head ``(K, F)`` with bias ``(K,)`` over the means of maps, then their standard deviations if pooled."""
 
     pooling: Pooling
     weight: Tensor
@@ -78,30 +70,20 @@ class PooledHead:
         """Map ``(N, C, H, W)`` to logits ``(N, K)``."""
         return F.linear(self.pooling(maps), self.weight, self.bias)
 
-    @property
-    def deviation_weights(self) -> Tensor:
-        """The weights of the standard deviations, ``(K, C)``, if they are pooled."""
-        return self.weight[:, self.weight.shape[1] // 2 :]
-
     def remainder(self, at: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Return bounds ``(C,)`` on the standard deviations of maps less their tangent at ``at``, ``(C, H, W)``.
+        """Return bounds ``(C,)`` on the standard deviations of maps less their tangent, as for an `Activation`.
 
         A standard deviation is convex in its map, so the lower bound is 0. The variance exceeds its tangent by the
         variance of the change, at most the change's mean square; the square root is below its own tangent.
-
-        Args:
-            at: The maps.
-            low: Lower bounds on the change of the maps, ``(C, H, W)``.
-            high: Upper bounds, likewise.
         """
         deviation = (at.flatten(1).var(dim=1, correction=0) + self.pooling.floor).sqrt()
         change = torch.maximum(low.abs(), high.abs()).flatten(1).square().mean(dim=1)
         return torch.zeros_like(deviation), change / (2 * deviation)
 
 
-TANH = Activation(torch.tanh, lambda inputs: 1 - torch.tanh(inputs) ** 2, curvature=4 / (3 * math.sqrt(3)))
-SILU = Activation(F.silu, _silu_slope, curvature=0.5)
-RELU = Activation(F.relu, lambda inputs: (inputs > 0).to(inputs.dtype), curvature=None)
+TANH = Activation(torch.tanh, lambda x: 1 - torch.tanh(x) ** 2, curvature=4 / (3 * math.sqrt(3)))
+SILU = Activation(F.silu, lambda x: torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x))), curvature=0.5)
+RELU = Activation(F.relu, lambda x: (x > 0).to(x.dtype), curvature=None)
 Layer = Convolution | Activation
 
 

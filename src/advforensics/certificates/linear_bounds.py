@@ -24,10 +24,9 @@ MARGIN_TOLERANCE = 1e-4  # relative to the largest logit: smaller margins count 
 
 @dataclass(frozen=True)
 class _Stage:
-    """An activation, or the head, at the picture.
+    """An activation, or the head, at the picture, with its inputs there.
 
-    ``inputs`` are its inputs there. ``dual_norms`` bound their change by that of the picture, ``jacobians`` by the
-    remainders of earlier activations.
+    ``dual_norms`` bound their change by that of the picture, ``jacobians`` by the remainders of earlier activations.
     """
 
     function: Activation | PooledHead
@@ -37,12 +36,7 @@ class _Stage:
 
 
 class Linearization:
-    """Bounds on the margins of a detector over balls around one picture.
-
-    Args:
-        network: The detector.
-        image: ``(C, H, W)``, in [0, 1].
-        label: The true class.
+    """Bounds on the margins of a detector over balls around one picture ``(C, H, W)``, in [0, 1].
 
     Attributes:
         margins: Logit margins at the picture, true class against each other class, ``(K - 1,)``.
@@ -50,7 +44,6 @@ class Linearization:
 
     def __init__(self, network: LayerSequence, image: Tensor, label: int) -> None:
         maps = image.detach().double().requires_grad_()
-        shape = maps.shape
         leaves, jacobians = [maps], [Jacobian.identity(maps.detach())]
         self._stages: list[_Stage] = []
         for layer in network.layers:
@@ -70,11 +63,11 @@ class Linearization:
         gradient, *influence = [torch.stack(parts).flatten(1) for parts in zip(*gradients, strict=True)]
         if network.head.pooling.spread:
             self._add_stage(network.head, maps.detach(), jacobians)
-            weights = network.head.deviation_weights
+            weights = network.head.weight[:, len(maps) :]  # of the standard deviations
             influence.append(weights[label] - weights[others])
         self.margins = margins.detach()
         self._slack = MARGIN_TOLERANCE * float(logits.detach().abs().amax())
-        self._shape = shape
+        self._pictures = image[None]
         self._gradient = {"linf": gradient.abs().sum(dim=1), "l2": gradient.norm(dim=1)}
         self._influence = influence
 
@@ -84,7 +77,7 @@ class Linearization:
 
     def lower_bounds(self, norm: Norm, eps: float) -> Tensor:
         """Return lower bounds ``(K - 1,)`` on the margins over the ball of ``eps`` per pixel value, in [0, 1]."""
-        length = radius(norm, eps, torch.empty(1, *self._shape))
+        length = radius(norm, eps, self._pictures)
         bounds: Tensor = self.margins - self._slack - length * self._gradient[norm]
         remainders: list[tuple[Tensor, Tensor]] = []  # centre and half-width, by stage
         for stage, influence in zip(self._stages, self._influence, strict=True):
@@ -100,11 +93,11 @@ class Linearization:
     def radius(self, norm: Norm) -> float:
         """Return an ``eps`` in [0, 1] up to which every margin is provably positive; 0 if none is found.
 
-        It is found by bisection, to 6%, between the radius that the gradient alone would allow and 1/1024 of that.
+        Bisection finds it to 6%, between the radius that the gradient alone would allow and 1/1024 of that.
         """
         if float((self.margins - self._slack).amin()) <= 0:
             return 0.0
-        unit = radius(norm, 1.0, torch.empty(1, *self._shape))
+        unit = radius(norm, 1.0, self._pictures)
         refuted = min(float((self.margins / self._gradient[norm].clamp_min(1e-12)).amin()) / unit, 1.0)
         found, proved = 0.0, refuted / 1024
         for _ in range(7):
@@ -162,12 +155,7 @@ class Jacobian:
 
 
 class IntervalProduct:
-    """Products of a Jacobian with intervals of earlier maps.
-
-    Args:
-        jacobian: The Jacobian.
-        later: The maps ``(C, H, W)`` that depend on the earlier ones; only their shape matters.
-    """
+    """Products of a Jacobian with intervals of earlier maps; only the shape ``(C, H, W)`` of the later ones matters."""
 
     def __init__(self, jacobian: Jacobian, later: Tensor) -> None:
         self._shape, self._stride, self._offset = later.shape, jacobian.stride, jacobian.offset

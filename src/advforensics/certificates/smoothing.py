@@ -52,8 +52,7 @@ class Smoothed(nn.Module):
             )
         self.detector = detector.eval()
         self.sigma = sigma_levels * LEVEL
-        self.samples, self.selection, self.alpha = samples, selection, alpha
-        self.draws, self.seed = draws, seed
+        self.samples, self.selection, self.alpha, self.draws, self.seed = samples, selection, alpha, draws, seed
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logarithm of the mean probabilities over ``draws`` noisy copies, ``(N, K)``.
@@ -68,12 +67,7 @@ class Smoothed(nn.Module):
         return mean
 
     def predict(self, image: Tensor, number: int = 0) -> int:
-        """Return the class that wins the vote on an image ``(C, H, W)``, `ABSTAINS` if it is too close to call.
-
-        Args:
-            image: In [0, 1].
-            number: Of the image; the noise depends on it.
-        """
+        """Return the class that wins the vote on an image ``(C, H, W)``, `ABSTAINS` if it is too close to call."""
         votes = self._votes(image, self.samples, self._generator(number, certifying=False))
         first, second = votes.topk(2).values.tolist()
         if binomtest(first, first + second, 0.5).pvalue > self.alpha:
@@ -81,15 +75,10 @@ class Smoothed(nn.Module):
         return int(votes.argmax())
 
     def certify(self, image: Tensor, number: int = 0) -> tuple[int, float]:
-        """Return the class of an image ``(C, H, W)`` and the L2 radius within which it is certified.
+        """Return the class of an image ``(C, H, W)``, or `ABSTAINS`, and the L2 radius within which it is certified.
 
-        Args:
-            image: In [0, 1].
-            number: Of the image; the noise depends on it.
-
-        Returns:
-            The class, or `ABSTAINS`; and the radius as root-mean-square change per pixel value, in [0, 1], 0 if it
-            abstains. The number of ``samples`` limits the radius, even if all votes agree.
+        The radius is a root-mean-square change per pixel value, in [0, 1], and 0 if the vote abstains. The number of
+        ``samples`` limits it, even if all votes agree. The noise depends on ``number``, that of the image.
         """
         generator = self._generator(number, certifying=True)
         winner = int(self._votes(image, self.selection, generator).argmax())
@@ -101,15 +90,11 @@ class Smoothed(nn.Module):
         return winner, self.sigma * float(norm.ppf(probability)) / math.sqrt(image.numel())
 
     def _votes(self, image: Tensor, number: int, generator: torch.Generator) -> Tensor:
-        votes: Tensor | None = None
+        batches = [min(BATCH_SIZE, number - done) for done in range(0, number, BATCH_SIZE)]
         with torch.no_grad():
-            for done in range(0, number, BATCH_SIZE):
-                noise = self._noise(min(BATCH_SIZE, number - done), image[None], generator)
-                logits = self.detector((image + noise).clamp(0, 1))
-                cast = logits.argmax(dim=1).bincount(minlength=logits.shape[1])
-                votes = cast if votes is None else votes + cast
-        assert votes is not None
-        return votes
+            noisy = ((image + self._noise(size, image[None], generator)).clamp(0, 1) for size in batches)
+            logits = torch.cat([self.detector(images) for images in noisy])
+        return logits.argmax(dim=1).bincount(minlength=logits.shape[1])
 
     def _noise(self, number: int, images: Tensor, generator: torch.Generator) -> Tensor:
         return (self.sigma * torch.randn(number, *images.shape[1:], generator=generator)).to(images)
