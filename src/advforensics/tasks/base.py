@@ -15,7 +15,6 @@ class Version:
     """A picture of one class of the task.
 
     Attributes:
-        class_name: Its class.
         operation: What was done to the picture, by its name in the task's YAML.
         parameters: The drawn parameters of that operation.
         pixels: ``uint8`` array of shape ``(H', W', 3)``; the size may differ from the picture's.

@@ -11,10 +11,7 @@ class JPEG(A.ImageCompression):  # type: ignore[misc]  # it ships no types that 
     """albumentations' JPEG compression, with red and blue in the right order.
 
     Version 2.0.8 passes RGB to OpenCV, which expects BGR: the luma would differ from that of a camera or an editor.
-
-    Args:
-        quality_range: Lowest and highest quality, 1 to 100.
-        p: Probability.
+    ``quality_range`` holds the lowest and the highest quality, 1 to 100; ``p`` is a probability.
     """
 
     def __init__(self, quality_range: tuple[int, int], p: float) -> None:

@@ -11,8 +11,6 @@ from advforensics.sources.base import Picture
 from advforensics.tasks.base import Task, Version
 from advforensics.tasks.jpeg import JPEG
 
-Number = int | float
-
 MANIPULATED = "manipulated"  # binary class of all operations but the first
 
 
@@ -27,7 +25,7 @@ class Operation:
     """
 
     transform: Callable[..., A.BasicTransform]
-    ranges: Mapping[str, Sequence[Number]] = field(default_factory=dict)
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         """Draw one value per parameter, uniformly over its range."""
@@ -39,12 +37,6 @@ class Operation:
                 drawn[name] = float(rng.uniform(low, high))
         return drawn
 
-    def build(self, drawn: Mapping[str, float], seed: int) -> A.BasicTransform:
-        """Return the transform for drawn parameters, its own randomness (noise) fixed by ``seed``."""
-        transform = self.transform(**{name: (value, value) for name, value in drawn.items()}, p=1.0)
-        transform.set_random_seed(seed)
-        return transform
-
 
 @dataclass(frozen=True)
 class Manipulation(Task):
@@ -54,7 +46,7 @@ class Manipulation(Task):
     border of its own, and the optional JPEG step is the same for all.
 
     Args:
-        name: Name of the task in tables.
+        name: As for `Task`.
         operations: Operations by name, the null class first. The names are the classes, unless ``binary``.
         binary: Ask only whether anything was done. The second class gets one of the other operations, drawn per
             picture, so that the classes stay balanced.
@@ -93,8 +85,9 @@ class Manipulation(Task):
         for name in names:
             operation = self.operations[name]
             drawn = operation.draw(rng)
-            noise_seed = int(rng.integers(2**31))
-            pixels = operation.build(drawn, noise_seed)(image=picture.pixels)["image"]
+            transform = operation.transform(**{key: (value, value) for key, value in drawn.items()}, p=1.0)
+            transform.set_random_seed(int(rng.integers(2**31)))  # of its own randomness, such as noise
+            pixels = transform(image=picture.pixels)["image"]
             if self.jpeg_quality is not None:
                 pixels = JPEG((self.jpeg_quality, self.jpeg_quality), p=1.0)(image=pixels)["image"]
             class_name = MANIPULATED if self.binary and name != names[0] else name
@@ -104,9 +97,7 @@ class Manipulation(Task):
 def resample(scale_range: tuple[float, float], p: float) -> A.BasicTransform:
     """Return albumentations' resize by a factor, with bicubic interpolation as picture editors default to.
 
-    Args:
-        scale_range: The factor, twice; 1.5 makes the picture half as large again.
-        p: Probability, always 1 here.
+    ``scale_range`` holds the factor twice; 1.5 makes the picture half as large again.
     """
     low, high = scale_range
     return A.RandomScale(scale_limit=(low - 1, high - 1), interpolation=cv2.INTER_CUBIC, p=p)

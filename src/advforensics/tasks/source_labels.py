@@ -16,15 +16,13 @@ class SourceLabels(Task):
     """A task whose classes are the source classes.
 
     Args:
-        name: Name of the task in tables.
+        name, null_first, unseen_devices: As for `Task`.
         classes: The classes in the order of labels; ``None`` for all that occur, sorted by name.
-        null_first: Whether the first class is the null hypothesis: nothing happened.
         harmonise: Crop all pictures to the same size and compress them with the same JPEG quality. It removes leaks
             through format, size and EXIF, not the traces that an earlier compression has left in the pixels.
         side: Side in pixels of a harmonised picture, which is the middle of the original.
         quality: JPEG quality of harmonised pictures.
-        min_scenes: A class with fewer scenes is left out, unless ``classes`` are given.
-        unseen_devices: Devices of each class that are kept for testing; a class keeps at least one for training.
+        min_scenes: As for `Task`; 0 if ``classes`` are given.
     """
 
     name: str
