@@ -23,7 +23,4 @@ def appearance(pixels: NDArray[np.uint8]) -> dict[str, str | float]:
 
 def _uniform_rows(rows: NDArray[np.uint8], max_std: float) -> int:
     """Return how many rows of ``(rows, columns, 3)`` come before the first that varies more, in levels."""
-    for number, row in enumerate(rows):
-        if row.std(axis=0).max() > max_std:
-            return number
-    return len(rows)
+    return next((number for number, row in enumerate(rows) if row.std(axis=0).max() > max_std), len(rows))

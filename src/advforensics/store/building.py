@@ -15,7 +15,7 @@ A patch store is a folder::
 import json
 import logging
 import shutil
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,15 @@ def build(
 
     Raises:
         FileExistsError: If the folder holds anything but an older store.
-        ValueError: If no picture is left, or a split has fewer photographs of a class than ``cutter.min_photographs``.
+        ValueError: If no picture is left, a split has fewer photographs of a class than ``cutter.min_photographs``, or
+            the own splits of a data set leave one empty.
     """
-    _require_splits(source.own_splits)
+    own_splits = source.own_splits
+    if None not in own_splits and not {"train", "test"} <= own_splits:  # before anything is read
+        raise ValueError(
+            f"all pictures lie in the own split {' or '.join(sorted(filter(None, own_splits)))} of the data set, but a"
+            " store needs pictures for training and testing. Give a folder that holds both splits"
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / "store.json").is_file():
         raise FileExistsError(f"{folder} holds something that is not a patch store; give store=FOLDER another folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
@@ -136,13 +142,11 @@ def _add_candidate(
     candidate: Picture | Rejection, names: dict[str, str], task: Task, cutter: Cutter, shards: Shards
 ) -> None:
     """Add the patches of a picture, or reject it; ``names`` are those of earlier pictures by content."""
-    if isinstance(candidate, Rejection):
-        shards.reject(candidate.name, candidate.reason)
-        return
-    if candidate.content in names:
-        shards.reject(candidate.name, f"duplicate of {names[candidate.content]}")
-        return
     try:
+        if isinstance(candidate, Rejection):
+            raise UnusableError(candidate.reason)
+        if candidate.content in names:
+            raise UnusableError(f"duplicate of {names[candidate.content]}")
         picture = shrink(candidate, cutter.short_side) if cutter.short_side is not None else candidate
         versions, patches = _cut_versions(picture, task, cutter)
     except UnusableError as error:
@@ -205,15 +209,6 @@ def _split_pictures(pictures: pd.DataFrame, task: Task, cutter: Cutter) -> tuple
     unseen = by_unseen_device(pictures, task.unseen_devices)
     for_testing = pd.DataFrame({"name": pictures["picture"][unseen]}).assign(reason="by a device kept for testing")
     return pictures[~unseen].reset_index(drop=True), pd.concat([too_few, for_testing], ignore_index=True)
-
-
-def _require_splits(own_splits: Set[str | None]) -> None:
-    """Refuse a data set whose own splits leave one empty, before anything is read."""
-    if None not in own_splits and not {"train", "test"} <= own_splits:
-        raise ValueError(
-            f"all pictures lie in the own split {' or '.join(sorted(filter(None, own_splits)))} of the data set, but a"
-            " store needs pictures for training and testing. Give a folder that holds both splits"
-        )
 
 
 def _require_photographs(photographs: pd.DataFrame, pictures: pd.DataFrame, cutter: Cutter, rejections: str) -> None:

@@ -24,8 +24,7 @@ class Cutter:
         colour: ``green`` keeps one channel, the one that a Bayer camera samples most and interpolates least.
         min_std: Places with a smaller standard deviation, in levels, are not cut: in a clipped sky no operation leaves
             a trace, so no class would be right.
-        val: Share of photographs for validation.
-        test: Share of photographs for testing.
+        val, test: Shares of photographs for validation and for testing.
         min_photographs: Photographs that each split must have of each class.
         seed: Seeds places and operation parameters; the split depends on the content of a photograph instead.
 

@@ -19,9 +19,7 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 class TrainingPatches(PatchDataset):
     """The training split, augmented.
 
-    Args:
-        store: The store.
-        augment: Takes images ``(N, C, H, W)``, ``uint8``, and a random integer for each; returns such images.
+    ``augment`` takes images ``(N, C, H, W)``, ``uint8``, and a random integer for each, and returns such images.
     """
 
     def __init__(self, store: PatchStore, augment: Augment | None) -> None:
@@ -48,8 +46,7 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
         batch_size: Images in a step, of all processes together.
         seed: Seeds the order and the integers.
         replays: Times that each batch comes in a row; the number of steps in an epoch stays the same.
-        rank: Number of this process.
-        processes: Number of processes.
+        rank, processes: Number of this process, and of all.
     """
 
     def __init__(
@@ -81,10 +78,8 @@ class PatchData(pl.LightningDataModule):
 
     Args:
         store: The store's folder.
-        batch_size: Images in a step, of all processes together.
+        batch_size, seed, replays: As for `TrainingOrder`.
         augment: Training augmentation, or ``None``; see :class:`TrainingPatches`.
-        seed: Seeds the order of training images and the augmentation.
-        replays: Times that each training batch comes in a row.
         workers: Processes that load batches; 0 loads in the training process itself.
     """
 

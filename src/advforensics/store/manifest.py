@@ -16,11 +16,8 @@ def write_manifest(
 ) -> Counter[str]:
     """Write the rows of all patches whose picture is in the table, one shard in memory at a time.
 
-    Args:
-        path: Where to write.
-        shards: Rows of patches, with columns ``content`` and ``class``.
-        pictures: Columns to add to the rows of each picture's patches, by ``content``; with column ``split``.
-        classes: Class names by label.
+    Shards have columns ``content`` and ``class``. The columns of ``pictures``, ``split`` among them, are added by
+    ``content``. ``classes`` are ordered by label.
 
     Returns:
         How many patches each split has.

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from advforensics.persistence.provenance import sha256
-from advforensics.store.sampling import balanced
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
@@ -82,12 +81,7 @@ class PatchStore:
 
 
 class PatchDataset(Dataset[Batch]):
-    """One split of a store. Shards are memory-mapped: patches are read when they are needed.
-
-    Args:
-        store: The store.
-        split: ``train``, ``val`` or ``test``.
-    """
+    """One split of a store: ``train``, ``val`` or ``test``. Memory-mapped shards are read when they are needed."""
 
     def __init__(self, store: PatchStore, split: str) -> None:
         self.manifest = store.manifest(split)
@@ -110,8 +104,37 @@ class PatchDataset(Dataset[Batch]):
         return self.balanced_stacks(images, 1)[:, 0]
 
     def balanced_stacks(self, images: int | None, patches_per_image: int) -> NDArray[np.int64]:
-        """Return indices ``(N, patches_per_image)`` of so many images; see :func:`.sampling.balanced`."""
-        return balanced(self.manifest, self._classes, images, patches_per_image)
+        """Return indices ``(N, patches_per_image)`` of patches, evenly over classes and scenes.
+
+        Classes take turns, so that their counts differ by at most one until a class has no more. Each class uses all
+        its scenes, and all its pictures of a scene, before it repeats one. If every scene has every class, N images
+        come from N scenes, or from all of them. Scenes and pictures come in the order of their content hashes, which
+        depend neither on names nor on classes.
+
+        Args:
+            images: How many; ``None`` for all.
+            patches_per_image: How many patches of one picture and class make an image.
+
+        Raises:
+            ValueError: If no picture has so many patches.
+        """
+        versions = self.manifest.groupby(["content", "class", "operation"], sort=False)
+        version, position = versions.ngroup().to_numpy(), versions.cumcount().to_numpy()
+        used = np.flatnonzero(position // patches_per_image < np.bincount(version)[version] // patches_per_image)
+        if not len(used):
+            raise ValueError(f"patches_per_picture={patches_per_image}: no picture of the split has so many")
+        stacks = used[np.lexsort((position[used], version[used]))].reshape(-1, patches_per_image)
+        first = self.manifest.iloc[stacks[:, 0]].reset_index(drop=True).assign(position=position[stacks[:, 0]])
+        scene = pd.factorize(first["group"], sort=True)[0]
+        scenes, turns = scene.max() + 1, np.arange(scene.max() + 1)
+        # In turn n, class n mod K uses scene n mod S. When a class would meet its first scene again, it moves on
+        # by one scene.
+        offset = (turns * self._classes + turns // (scenes // np.gcd(scenes, self._classes))) % scenes
+        first["turn"] = offset.argsort()[(scene - first["label"]) % scenes]
+        first["of_scene"] = first.sort_values(["position", "content"]).groupby(["group", "label"]).cumcount()
+        first["of_class"] = first.sort_values(["of_scene", "turn"]).groupby("label").cumcount()
+        order: NDArray[np.int64] = stacks[first.sort_values(["of_class", "label"]).index][:images]
+        return order
 
     def patches(self, indices: ArrayLike) -> Tensor:
         """Return stored patches, ``uint8``, ``(N, C, H, W)``."""

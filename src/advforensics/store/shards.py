@@ -28,8 +28,7 @@ class Shards:
 
     Attributes:
         next_candidate: Number of the first candidate that is still to be read.
-        pictures: A row for each picture in finished shards.
-        rejected: A row for each rejected candidate in finished shards.
+        pictures, rejected: A row for each picture, and for each rejected candidate, in finished shards.
     """
 
     def __init__(self, folder: Path, **identity: str) -> None:
@@ -74,9 +73,8 @@ class Shards:
         self._finish_shard()
 
     def rows(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows of all patches on disk in order, a table for each shard that has any."""
-        for path in sorted(self.folder.glob("patches-*.parquet")):
-            yield pd.read_parquet(path)
+        """Return the rows of all patches on disk in order, a table for each shard that has any."""
+        return map(pd.read_parquet, sorted(self.folder.glob("patches-*.parquet")))
 
     def delete_progress(self) -> None:
         """Delete all files but the patches; after that, the build cannot be continued."""

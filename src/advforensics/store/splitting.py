@@ -41,29 +41,27 @@ def assign_splits(pictures: pd.DataFrame, val: float, test: float, min_scenes: i
     Raises:
         ValueError: If a scene lies in several own splits of a data set.
     """
-    scenes = pictures.groupby("group").agg(
-        own_split=("own_split", lambda splits: "\n".join(sorted(set(splits.dropna()))))
-    )
-    in_several = scenes["own_split"].str.contains("\n")
+    own_splits = pictures.groupby("group")["own_split"].agg(lambda splits: "\n".join(sorted(set(splits.dropna()))))
+    in_several = own_splits.str.contains("\n")
     if in_several.any():
-        names = pictures["picture"][pictures["group"].isin(scenes.index[in_several])].head(2)
+        names = pictures["picture"][pictures["group"].isin(own_splits.index[in_several])].head(2)
         raise ValueError(
             f"{int(in_several.sum())} scenes lie in several splits of the data set, {' and '.join(names)} among them:"
             " tests would be on known scenes. Remove the copies from one split"
         )
-    has_class = pd.crosstab(pictures["group"], pictures["source_class"]).reindex(scenes.index, fill_value=0)
-    has_own_val = "val" in set(scenes["own_split"])
-    assigned = np.zeros(len(scenes), np.int64)  # positions in SPLITS
+    has_class = pd.crosstab(pictures["group"], pictures["source_class"]).reindex(own_splits.index, fill_value=0)
+    has_own_val = "val" in set(own_splits)
+    assigned = np.zeros(len(own_splits), np.int64)  # positions in SPLITS
     # Number of other scenes between a scene and each split; infinite where it must not go.
-    distance = np.full((len(scenes), len(SPLITS)), np.inf)
-    for own_split, members in scenes.groupby("own_split").indices.items():  # in the order of hashes
+    distance = np.full((len(own_splits), len(SPLITS)), np.inf)
+    for own_split, members in own_splits.groupby(own_splits).indices.items():  # in the order of hashes
         if own_split in ("val", "test"):
             distance[members, SPLITS.index(own_split)] = 0
             assigned[members] = SPLITS.index(own_split)
             continue
         test_share = 0 if own_split else test
         val_share = val if not own_split else 0 if has_own_val else val / (1 - test)
-        fraction = np.array([int(group[:16], 16) / 16**16 for group in scenes.index[members]])
+        fraction = np.array([int(group[:16], 16) / 16**16 for group in own_splits.index[members]])
         boundaries = _boundaries(fraction, test_share, test_share + val_share, correct=not has_class.empty)
         for name, share, begin, end in (
             ("test", test_share, 0, boundaries[0]),
@@ -75,7 +73,7 @@ def assign_splits(pictures: pd.DataFrame, val: float, test: float, min_scenes: i
                 distance[members, SPLITS.index(name)] = np.maximum(0, np.maximum(begin - position, position - end + 1))
             assigned[members[begin:end]] = SPLITS.index(name)
     _complete_classes(assigned, distance, has_class.to_numpy() > 0, min_scenes)
-    return pictures["group"].map(dict(zip(scenes.index, np.array(SPLITS)[assigned], strict=True)))
+    return pictures["group"].map(dict(zip(own_splits.index, np.array(SPLITS)[assigned], strict=True)))
 
 
 def _boundaries(fraction: NDArray[np.float64], first: float, second: float, correct: bool) -> tuple[int, int]:
@@ -99,11 +97,8 @@ def _complete_classes(
 ) -> None:
     """Move scenes until every class has what it needs in every split, the rarest class first.
 
-    Args:
-        assigned: The split of each scene, ``(S,)``; changed in place.
-        distance: How far each scene is from each split, ``(S, 3)``.
-        has_class: Which classes each scene has, ``(S, K)``.
-        min_scenes: What a class needs in every split, if it has three times as many scenes.
+    ``assigned`` ``(S,)``, the split of each scene, is changed in place. ``distance`` is ``(S, 3)``, ``has_class``
+    ``(S, K)``.
     """
     scenes = has_class.sum(axis=0)
     needed = np.minimum(min_scenes, scenes // len(SPLITS))
@@ -126,11 +121,8 @@ def by_unseen_device(pictures: pd.DataFrame, devices: int) -> pd.Series:
     """Return which pictures to leave out so that some devices occur in the test split alone.
 
     What a detector knows of a camera model must hold for devices that it has never seen. Of each class, the devices
-    with the first name hashes are left out of training and validation, as many as asked for, but never all.
-
-    Args:
-        pictures: A row for each, with columns ``source_class``, ``device`` and ``split``.
-        devices: How many of each class.
+    with the first name hashes are left out of training and validation, as many as asked for, but never all. Pictures
+    have columns ``source_class``, ``device`` and ``split``.
     """
     by_hash = {device: hashlib.sha256(device.encode()).hexdigest() for device in pictures["device"].dropna().unique()}
     unseen: set[str] = set()
