@@ -14,9 +14,9 @@ from toys import CUTTER, picture
 
 from advforensics.sources.layouts.folders import Folders
 from advforensics.sources.photos import Photos
+from advforensics.store.appearance import perceptual_hash
 from advforensics.store.building import build
 from advforensics.store.leak_audit import CLUES, audit
-from advforensics.store.near_duplicates import perceptual_hash
 from advforensics.tasks.source_labels import SourceLabels
 
 CLASSES = ("real", "generated")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from advforensics.store.manifest import write_manifest
+from advforensics.store.shards import write_manifest
 
 
 def rows(*contents: str) -> pd.DataFrame:

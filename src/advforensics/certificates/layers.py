@@ -31,11 +31,6 @@ class Convolution:
         """Map ``(N, in, H, W)`` to ``(N, out, H', W')``."""
         return F.conv2d(images, self.weight, self.bias, self.stride, self.padding)
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> "Convolution":
-        """Return the convolution followed by a factor and a shift per channel, each ``(out,)``."""
-        weight = self.weight * factor.view(-1, 1, 1, 1)
-        return Convolution(weight, self.bias * factor + shift, self.stride, self.padding)
-
 
 @dataclass(frozen=True)
 class Activation:
@@ -122,12 +117,15 @@ def layer_sequence(detector: nn.Module) -> LayerSequence:
         if isinstance(module, nn.Conv2d):
             stride, padding = int(module.stride[0]), int(module.padding[0])
             layers.append(_convolution(module.weight, module.bias, module.groups, stride, padding))
-        elif isinstance(module, nn.BatchNorm2d | Truncation):
-            last = layers.pop()
-            assert isinstance(last, Convolution)
-            layers.append(last.scaled(*_affine(module, len(last.bias))))
-            if isinstance(module, Truncation):
-                layers.append(TANH)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            factor = module.weight.detach().double() / (module.running_var.double() + module.eps).sqrt()
+            shift = module.bias.detach().double() - factor * module.running_mean.double()
+            layers.append(_scaled(layers.pop(), factor, shift))
+        elif isinstance(module, Truncation):
+            gain = torch.tensor([module.gain], dtype=torch.float64)
+            layers += [_scaled(layers.pop(), gain, 0 * gain), TANH]
         elif isinstance(module, nn.SiLU):
             layers.append(SILU)
         elif isinstance(module, nn.ReLU):
@@ -150,11 +148,8 @@ def _convolution(weight: Tensor, bias: Tensor | None, groups: int, stride: int, 
     return Convolution(dense, weight.new_zeros(out) if bias is None else bias.detach().double(), stride, padding)
 
 
-def _affine(module: nn.BatchNorm2d | Truncation, channels: int) -> tuple[Tensor, Tensor]:
-    """Return factor and shift, ``(channels,)`` each, of batch normalisation, or of a truncation before its tanh."""
-    if isinstance(module, Truncation):
-        return torch.full((channels,), module.gain, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    factor = module.weight.detach().double() / (module.running_var.double() + module.eps).sqrt()
-    return factor, module.bias.detach().double() - factor * module.running_mean.double()
+def _scaled(layer: Layer, factor: Tensor, shift: Tensor) -> Convolution:
+    """Return a convolution followed by a factor and a shift, each ``(out,)``, or ``(1,)`` for all channels alike."""
+    assert isinstance(layer, Convolution)
+    weight = layer.weight * factor.view(-1, 1, 1, 1)
+    return Convolution(weight, layer.bias * factor + shift, layer.stride, layer.padding)

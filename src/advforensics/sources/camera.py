@@ -29,6 +29,8 @@ from colour_demosaicing import demosaicing_CFA_Bayer_Malvar2004, demosaicing_CFA
 from numpy.typing import NDArray
 from PIL import Image
 
+from advforensics.sources.file_metadata import ijg_tables
+
 Field = NDArray[np.float32]
 
 WHITE = 65535  # OpenCV demosaics 16-bit numbers
@@ -39,7 +41,6 @@ CFAS: tuple[CFA, ...] = get_args(CFA)
 DEMOSAICS: tuple[Demosaic, ...] = get_args(Demosaic)
 CHROMAS: tuple[Chroma, ...] = get_args(Chroma)
 
-_OPENCV_SUFFIX = {"bilinear": "", "edge-aware": "_EA"}
 _COLOUR_DEMOSAICING = {"malvar": demosaicing_CFA_Bayer_Malvar2004, "menon": demosaicing_CFA_Bayer_Menon2007}
 # Each filter also passes some of the other colours. Rows: camera R, G, B; columns: scene R, G, B.
 _CROSSTALK = np.array([[0.75, 0.22, 0.03], [0.12, 0.78, 0.10], [0.03, 0.25, 0.72]], np.float32)
@@ -92,14 +93,7 @@ class Camera:
     response: Field | None = None
 
     def photograph(self, radiance: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Take a picture.
-
-        Args:
-            radiance: Linear light at every photosite, shape ``(H, W, 3)``, RGB.
-            rng: Source of the noise.
-
-        Returns:
-            The picture, shape ``(H, W, 3)``, RGB.
+        """Return a picture, ``(H, W, 3)``, RGB, of the linear light at every photosite, of the same shape.
 
         Raises:
             ValueError: If a side is odd: a cell of the mosaic is two photosites wide and high.
@@ -150,7 +144,8 @@ class Camera:
         else:
             digital = np.rint(balanced * WHITE).astype(np.uint16)
             # OpenCV names a mosaic by the second photosite of its second row and the next one.
-            code = getattr(cv2, f"COLOR_Bayer{self.cfa[3]}{self.cfa[2]}2RGB{_OPENCV_SUFFIX[self.demosaic]}")
+            suffix = "_EA" if self.demosaic == "edge-aware" else ""
+            code = getattr(cv2, f"COLOR_Bayer{self.cfa[3]}{self.cfa[2]}2RGB{suffix}")
             colour = cv2.cvtColor(digital, code).astype(np.float32) / WHITE
         return np.asarray(colour @ np.linalg.inv(self._filters).T.astype(np.float32), np.float32)
 
@@ -170,15 +165,11 @@ class Camera:
 def tilted_tables(quality: int, tilt: float) -> list[list[int]]:
     """Return JPEG quantisation tables of brightness and colour, 64 numbers each, row by row.
 
-    Args:
-        quality: Quality of the tables of the IJG that they start from.
-        tilt: Above 0, fine detail is quantised more coarsely than there; see :class:`Camera`.
+    With a ``tilt`` above 0, they quantise fine detail more coarsely than those of the IJG; see :class:`Camera`.
     """
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
     factor = (1 + np.add.outer(np.arange(8), np.arange(8)).ravel() / 14) ** tilt
-    tables = Image.open(file).quantization  # type: ignore[attr-defined]  # of a JPEG file
-    return [np.clip(np.rint(np.array(tables[number]) * factor), 1, 255).astype(int).tolist() for number in (0, 1)]
+    tables: list[list[int]] = np.clip(np.rint(ijg_tables(quality) * factor), 1, 255).astype(int).tolist()
+    return tables
 
 
 def lens(radiance: Field, sigma: float) -> Field:
@@ -210,11 +201,9 @@ def sense(signal: Field, gain: float, read: float, rng: np.random.Generator) -> 
 
 
 def tone(linear: Field, contrast: float) -> Field:
-    """Map linear light in [0, 1] to display values in [0, 1]: sRGB's curve, then an S-curve.
+    """Map linear light of any shape, clipped to [0, 1], to display values in [0, 1]: sRGB's curve, then an S-curve.
 
-    Args:
-        linear: Any shape; values outside are clipped.
-        contrast: Slope of the S-curve at 1/2; 1 is plain sRGB.
+    ``contrast`` is the slope of the S-curve at 1/2; 1 is plain sRGB.
     """
     v = np.clip(linear, 0, 1)
     srgb = np.where(v <= 0.0031308, 12.92 * v, 1.055 * cv2.pow(v, 1 / 2.4).reshape(v.shape) - 0.055)

@@ -39,9 +39,9 @@ def open_image(file: BinaryIO) -> Iterator[Image.Image]:
     if not start:
         raise UnusableError("empty file")
     signature = _SIGNATURE.match(start)
-    if signature is None or signature.lastgroup is None:
+    kind = signature and signature.lastgroup
+    if not kind:
         raise UnusableError("not an image (JPEG, PNG, TIFF, WebP or BMP)")
-    kind = signature.lastgroup
     file.seek(0)
     pixel_limit, log_level = Image.MAX_IMAGE_PIXELS, cv2.utils.logging.getLogLevel()
     try:

@@ -50,12 +50,7 @@ class Display:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, blur: float) -> "Display":
-        """Draw a display and a position.
-
-        Args:
-            rng: Source of randomness.
-            blur: Standard deviation of the camera's lens in photosites.
-        """
+        """Draw a display and a position, for a lens with a standard deviation of ``blur`` photosites."""
         return cls(
             pitch=log_uniform(rng, PITCH),
             corners=rng.normal(0, KEYSTONE, (4, 2)),
@@ -68,15 +63,9 @@ class Display:
         )
 
     def light(self, displayed: NDArray[np.uint8], height: int, width: int) -> Field:
-        """Return the light on the sensor.
+        """Return the light on the sensor: linear, ``(height, width, 3)``, RGB, geometric mean 1.
 
-        Args:
-            displayed: A picture, ``(h, w, 3)``, RGB; it is resized to the pixels of the display.
-            height: Photosites from top to bottom.
-            width: Photosites from left to right.
-
-        Returns:
-            Linear, ``(height, width, 3)``, RGB, geometric mean 1.
+        The picture that is displayed, ``(h, w, 3)``, RGB, is resized to the pixels of the display.
         """
         columns, rows = (round(MARGIN * side / self.pitch) for side in (width, height))
         pixels = cv2.resize(displayed, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255

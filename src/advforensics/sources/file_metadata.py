@@ -1,6 +1,7 @@
 """File metadata: what a file says about its picture without being decoded."""
 
 import hashlib
+import io
 from functools import cache
 
 import numpy as np
@@ -9,26 +10,13 @@ from PIL import ExifTags, Image
 
 from advforensics.sources.base import FileMetadata
 
-# Luminance table of quality 50, ITU-T T.81 annex K, row by row.
-_QUALITY_50 = np.array(
-    [
-        *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
-        *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
-        *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
-        *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
-    ]
-)
-
 
 def read_file_metadata(image: Image.Image, length: int) -> FileMetadata:
-    """Return format, size and EXIF of a file.
+    """Return format, size and EXIF of a file that Pillow has opened, of ``length`` bytes.
 
-    ``quality`` is the JPEG quality (1 to 100, 0 for other formats); ``tables`` a short hash of the quantisation tables;
-    ``make``, ``model``, ``software`` and ``taken`` come from EXIF and are empty if it lacks them.
-
-    Args:
-        image: The file as Pillow has opened it.
-        length: Length of the file in bytes.
+    ``quality`` is that of the IJG library whose luminance table is nearest to the file's (1 to 100, 0 if it is no
+    JPEG); ``tables`` a short hash of the quantisation tables; ``make``, ``model``, ``software`` and ``taken`` come from
+    EXIF and are empty if it lacks them.
     """
     exif = image.getexif()
     tables = getattr(image, "quantization", None) or {}
@@ -37,7 +25,7 @@ def read_file_metadata(image: Image.Image, length: int) -> FileMetadata:
         "width": image.width,
         "height": image.height,
         "bytes": length,
-        "quality": jpeg_quality(np.array(tables[0])) if 0 in tables else 0,
+        "quality": int(np.abs(_luminance_tables() - tables[0]).sum(axis=1).argmin()) + 1 if 0 in tables else 0,
         "tables": hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()[:8] if tables else "",
         "exif": float(len(exif) > 0),
         "make": _text(exif, ExifTags.Base.Make),
@@ -47,18 +35,18 @@ def read_file_metadata(image: Image.Image, length: int) -> FileMetadata:
     }
 
 
-def jpeg_quality(table: NDArray[np.integer]) -> int:
-    """Return the quality of the IJG library whose luminance table is nearest to this one, ``(64,)``, row by row."""
-    return int(np.abs(_luminance_tables() - table).sum(axis=1).argmin()) + 1
+def ijg_tables(quality: int) -> NDArray[np.int64]:
+    """Return the quantisation tables of the IJG library, of brightness and colour: ``(2, 64)``, row by row."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    tables = Image.open(file).quantization  # type: ignore[attr-defined]  # of a JPEG file
+    return np.array([tables[0], tables[1]])
 
 
 @cache
 def _luminance_tables() -> NDArray[np.int64]:
     """Return the luminance tables of the IJG library for qualities 1 to 100, ``(100, 64)``."""
-    quality = np.arange(1, 101)[:, None]
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    tables: NDArray[np.int64] = np.clip((_QUALITY_50 * scale + 50) // 100, 1, 255)
-    return tables
+    return np.stack([ijg_tables(quality)[0] for quality in range(1, 101)])
 
 
 def _text(tags: Image.Exif | dict[int, object], tag: int) -> str:

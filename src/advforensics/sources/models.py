@@ -38,10 +38,7 @@ class Model:
     """What all devices of a camera model share.
 
     Attributes:
-        name: Its name.
-        cfa: Its colour filter mosaic.
-        demosaic: How it interpolates colours.
-        chroma: Its JPEG chroma subsampling.
+        cfa, demosaic, chroma: See `Camera`.
         values: A value for each name in `RANGES`.
     """
 
@@ -86,12 +83,7 @@ class Model:
 
 
 def draw_models(number: int, seed: int) -> list[Model]:
-    """Draw camera models that differ in everything: no two have a value from the same ``number``-th part of a range.
-
-    Args:
-        number: How many; they are called ``model-1``, ``model-2``, ...
-        seed: Of the draw.
-    """
+    """Draw ``model-1``, ``model-2``, ...: no two have a value from the same ``number``-th part of a range."""
     rng = np.random.default_rng(seed)
     quantiles = qmc.LatinHypercube(len(RANGES), rng=rng).random(number)
     low, high = np.array(list(RANGES.values()), float).T

@@ -38,8 +38,7 @@ class Photos(Source):
         min_size: Smallest side in pixels; a smaller picture does not hold one patch.
         max_pixels: Largest width times height. It is compared with the header, so a larger picture is never decoded.
         layout: Reads annotations from paths; ``None`` for no annotations.
-        licences: Table of the files' licences; ``None`` for ``SOURCES.tsv`` in the folder, if there is one. See
-            `advforensics.sources.licences`.
+        licences: Table of the files' licences, or ``None``; see :mod:`.licences`.
 
     Raises:
         FileNotFoundError: ``folder`` does not exist or holds no file, no file lies where ``layout`` expects one (the
@@ -67,8 +66,8 @@ class Photos(Source):
         self.min_size = min_size
         self.max_pixels = max_pixels
         self.layout = layout
-        self._files = list(_list_files(self.folder).items())
-        names = [name for name, _ in self._files]
+        files = _list_files(self.folder)
+        self._files, names = list(files.items()), list(files)
         self._licences = read_licences(self.folder, names, Path(licences) if licences is not None else None)
         self._annotations = [layout.annotate_path(PurePosixPath(name)) if layout else Annotation() for name in names]
         if layout and not any(isinstance(annotation, Annotation) for annotation in self._annotations):
@@ -79,7 +78,6 @@ class Photos(Source):
             )
 
     def __len__(self) -> int:
-        """Return the number of files, of which some may be rejected."""
         return len(self._files)
 
     @property
@@ -163,7 +161,9 @@ def _list_files(folder: Path) -> dict[str, Path]:
         found += [here / name for name in files if not name.startswith(".") and not _is_special(here / name)]
     if not found:
         raise FileNotFoundError(f"photos: {folder.absolute()} holds no file. Put photographs into it, at any depth.")
-    return dict(sorted((_printable(path.relative_to(folder)), path) for path in found))
+    # Bytes of a name that are not text are escaped, so that a table can hold it.
+    names = (path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode() for path in found)
+    return dict(sorted(zip(names, found, strict=True)))
 
 
 def _is_special(path: Path) -> bool:
@@ -172,8 +172,3 @@ def _is_special(path: Path) -> bool:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return False  # a broken link, for one: it is kept, so that it is listed as rejected
-
-
-def _printable(path: Path) -> str:
-    """Return a path with ``/`` between its parts; bytes that are not text are escaped, so that a table can hold it."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")

@@ -97,10 +97,8 @@ class Shapes:
     def radiance(self, labels: NDArray[np.int32], textures: Field, step: int) -> Field:
         """Return the radiance ``(H, W, 3)`` where sample ``(y, x)`` shows shape ``labels[y, x]``.
 
-        Args:
-            labels: Shape numbers, ``(H, W)``.
-            textures: Tiles, ``(kinds, side, side)``.
-            step: Distance of neighbouring samples; 2 for the half resolution of what is out of focus.
+        Textures are tiles ``(kinds, side, side)``. ``step`` is the distance of neighbouring samples; 2 for the half
+        resolution of what is out of focus.
         """
         side = textures.shape[1]
         # One array holds all tiles, each with its first row and column repeated for interpolation across the seam.
@@ -122,16 +120,7 @@ class Shapes:
 
 
 def render(rng: np.random.Generator, height: int, width: int) -> Field:
-    """Render one scene.
-
-    Args:
-        rng: Source of all randomness.
-        height: Samples from top to bottom.
-        width: Samples from left to right.
-
-    Returns:
-        Radiance in linear light, shape ``(height, width, 3)``, RGB, positive, geometric mean 1.
-    """
+    """Return the radiance of one scene: linear light, ``(height, width, 3)``, RGB, positive, geometric mean 1."""
     textures = atlas(rng)
     horizon = height * rng.uniform(0.15, 0.7) if rng.uniform() < 0.5 else -0.2 * height
     shapes = Shapes.draw(rng, height, width, horizon, len(textures))

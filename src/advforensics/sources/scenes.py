@@ -53,9 +53,6 @@ class SimulatedScenes(Scenes):
         number: How many, 1 or more.
         height, width: As for `Scenes`.
         seed: 0 or more. Scene ``i`` depends on ``(seed, i)`` and the size alone.
-
-    Raises:
-        ValueError: If there is no scene, or a side is odd or too small.
     """
 
     def __init__(self, number: int, height: int, width: int, seed: int) -> None:
@@ -89,7 +86,6 @@ class PhotographedScenes(Scenes):
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no file.
-        ValueError: If a side is odd or too small.
     """
 
     def __init__(self, folder: str, height: int, width: int) -> None:

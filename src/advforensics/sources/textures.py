@@ -16,16 +16,10 @@ VERTICES = 24  # of an outline: enough for smooth curves, and divisible by 3, 4 
 
 
 def power_law_noise(rng: np.random.Generator, side: int, exponent: float, stretch: float = 1.0) -> Field:
-    """Return periodic Gaussian noise with the amplitude spectrum ``1 / f**exponent``.
+    """Return periodic Gaussian noise ``(side, side)`` with the amplitude spectrum ``1 / f**exponent``, standardised.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the square in samples.
-        exponent: 0 is white noise, 1 is usual for photographs, 2 is as soft as clouds.
-        stretch: Structures are this many times longer along x than along y.
-
-    Returns:
-        Array of shape ``(side, side)`` with mean 0 and standard deviation 1.
+    Exponent 0 is white noise, 1 is usual for photographs, 2 is as soft as clouds. Structures are ``stretch`` times
+    longer along x than along y.
     """
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side) * stretch).astype(np.float32)
     frequency[0, 0] = np.inf
@@ -51,15 +45,10 @@ def power_law_sizes(rng: np.random.Generator, n: int, low: float, high: float, e
 def outlines(
     rng: np.random.Generator, radii: NDArray[np.float64], straight: NDArray[np.float64] | float = 0.5
 ) -> NDArray[np.float64]:
-    """Return closed outlines around the origin: round lumps, and polygons with straight edges.
+    """Return the vertices ``(n, VERTICES, 2)``, x before y, of closed outlines around the origin, of sizes ``(n,)``.
 
-    Args:
-        rng: Source of randomness.
-        radii: Sizes, shape ``(n,)``.
-        straight: Probability of straight edges, one number or one per outline.
-
-    Returns:
-        Vertices, shape ``(n, VERTICES, 2)``, x before y.
+    They are round lumps, and polygons with straight edges. ``straight`` is the probability of the latter, one number or
+    one per outline.
     """
     n = len(radii)
     angle = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)[None]

@@ -28,13 +28,11 @@ from tqdm import tqdm
 
 from advforensics.persistence.provenance import commit
 from advforensics.sources.base import Picture, Rejection, Source, UnusableError
-from advforensics.store.appearance import appearance
+from advforensics.store.appearance import appearance, near_duplicates
 from advforensics.store.cutting import Cutter, corner, cut, shrink
 from advforensics.store.leak_audit import audit
-from advforensics.store.manifest import write_manifest
-from advforensics.store.near_duplicates import near_duplicates
 from advforensics.store.reading import FORMAT
-from advforensics.store.shards import Row, Shards
+from advforensics.store.shards import Row, Shards, write_manifest
 from advforensics.store.splitting import SPLITS, assign_splits, by_unseen_device, merge_groups
 from advforensics.tasks.base import Task
 
@@ -99,8 +97,7 @@ def build(
     rejections = f"{len(rejected)} rejected, see {unfinished}/rejected.csv"
     if pictures.empty:
         raise ValueError(f"no patch in {end} files, most often: {rejected['reason'].mode()[0]} ({rejections})")
-    fewer = int((pictures["places"] < cutter.per_photograph).sum())
-    if fewer:
+    if fewer := int((pictures["places"] < cutter.per_photograph).sum()):
         log.warning(
             "%s: %d of %d pictures give fewer than %d patches of each class: small or mostly flat",
             *(folder, fewer, len(pictures), cutter.per_photograph),

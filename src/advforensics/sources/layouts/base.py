@@ -28,13 +28,8 @@ def in_flat_field_folder(path: PurePosixPath) -> bool:
 def with_time(annotation: Annotation, series: str, file_metadata: FileMetadata) -> Annotation:
     """Return an annotation with the time of EXIF; unchanged if EXIF gives none.
 
-    Pictures of a series taken in the same minute are one scene; `splitting.merge_groups` adds bursts that cross a
-    minute.
-
-    Args:
-        annotation: What the path says.
-        series: Name shared by the pictures of one camera.
-        file_metadata: What the file says.
+    Pictures of a series, which are by one camera, are one scene if they were taken in the same minute;
+    `splitting.merge_groups` adds bursts that cross a minute.
     """
     try:
         taken = datetime.strptime(str(file_metadata["taken"]), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)

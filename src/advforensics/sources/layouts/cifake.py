@@ -5,8 +5,6 @@ from pathlib import PurePosixPath
 from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
-_CLASSES = {"real": "real", "fake": "generated"}
-
 
 class Cifake(Layout):
     """CIFAKE, 60,000 real and 60,000 generated pictures of 32x32 pixels (Bird & Lotfi, arXiv 2303.14126; MIT licence).
@@ -25,5 +23,5 @@ class Cifake(Layout):
         """Read the class from the inner folder and the own split from the outer one."""
         match [part.lower() for part in path.parts]:
             case [*_, ("train" | "test") as split, ("real" | "fake") as kind, _]:
-                return Annotation(_CLASSES[kind], own_split=split)
+                return Annotation("real" if kind == "real" else "generated", own_split=split)
         return "not in train or test, REAL or FAKE"

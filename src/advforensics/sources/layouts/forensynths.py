@@ -5,8 +5,6 @@ from pathlib import PurePosixPath
 from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
-_CLASSES = {"0_real": "real", "1_fake": "generated"}
-
 
 class Forensynths(Layout):
     """ForenSynths (Wang et al., arXiv 1912.11035): ProGAN for training, 13 generators for testing.
@@ -27,8 +25,9 @@ class Forensynths(Layout):
 
     def annotate_path(self, path: PurePosixPath) -> Annotation | str:
         """Read the class from the innermost folder."""
-        if len(path.parts) < 2 or path.parts[-2] not in _CLASSES:
-            return "not in a folder 0_real or 1_fake"
-        outer = path.parts[:-2]
-        split = next((part for part in outer[:-1] if part in ("train", "val", "test")), None)
-        return Annotation(_CLASSES[path.parts[-2]], scene="/".join((*outer, path.stem)), own_split=split)
+        match path.parts:
+            case [*outer, ("0_real" | "1_fake") as kind, _]:
+                split = next((part for part in outer[:-1] if part in ("train", "val", "test")), None)
+                scene = "/".join((*outer, path.stem))
+                return Annotation("real" if kind == "0_real" else "generated", scene, own_split=split)
+        return "not in a folder 0_real or 1_fake"

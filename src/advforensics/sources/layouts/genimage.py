@@ -5,9 +5,6 @@ from pathlib import PurePosixPath
 from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
-_CLASSES = {"nature": "real", "ai": "generated"}
-_SPLITS = {"train": "train", "val": "test"}
-
 
 class Genimage(Layout):
     """GenImage (Zhu et al., arXiv 2306.08571; CC BY-NC-SA 4.0): 1.3 million generated, 1.3 million real pictures.
@@ -27,5 +24,6 @@ class Genimage(Layout):
         """Read the class from the innermost folder and the own split from the one around it."""
         match path.parts:
             case [*_, ("train" | "val") as split, ("ai" | "nature") as kind, _]:
-                return Annotation(_CLASSES[kind], own_split=_SPLITS[split])
+                source_class = "real" if kind == "nature" else "generated"
+                return Annotation(source_class, own_split="train" if split == "train" else "test")
         return "not in train or val, ai or nature"

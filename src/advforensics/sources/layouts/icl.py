@@ -7,7 +7,7 @@ from advforensics.sources.base import Annotation
 from advforensics.sources.layouts.base import Layout
 
 _SINGLE = re.compile(r"DS-\d+-(?P<number>\d+)-S%(?P<camera>[^%]+)$", re.IGNORECASE)
-_RECAPTURED = re.compile(r"DS-\d+-R%[^%]+%[^%]+%(?P<camera>[^%]+)-(?P<number>\d+)$", re.IGNORECASE)
+_SCREEN = re.compile(r"DS-\d+-R%[^%]+%[^%]+%(?P<camera>[^%]+)-(?P<number>\d+)$", re.IGNORECASE)
 _EOS = re.compile(r"^eos(?=\d)")  # one camera is named EOS600D or 600D
 
 
@@ -30,10 +30,7 @@ class Icl(Layout):
         folders = [part.lower().replace(" ", "") for part in path.parts[:-1]]
         if "notused" in folders:
             return "in a folder `not used`"
-        for outer, source_class, name in (
-            ("singlecapture", "real", _SINGLE),
-            ("recaptured", "recaptured", _RECAPTURED),
-        ):
+        for outer, source_class, name in (("singlecapture", "real", _SINGLE), ("recaptured", "recaptured", _SCREEN)):
             found = name.match(path.stem)
             if found and any(folder.startswith(outer) for folder in folders):
                 camera = _EOS.sub("", found["camera"].lower())
