@@ -26,17 +26,10 @@ Row = dict[str, str | float | bool]
 def certify_linear(
     detector: nn.Module, layers: LayerSequence, images: Tensor, labels: Tensor, norms: Sequence[Norm]
 ) -> list[list[Row]]:
-    """Certify the answers of a detector by linear bounds.
+    """Certify the answers of a detector, in evaluation mode, by linear bounds.
 
-    Args:
-        detector: In evaluation mode; its answers decide what is right when clean.
-        layers: The same detector as a sequence of layers.
-        images: ``(N, C, H, W)`` in [0, 1].
-        labels: ``(N,)``, the true classes.
-        norms: Of the balls.
-
-    Returns:
-        For each image a list with one row per norm.
+    Its answers on images ``(N, C, H, W)`` in [0, 1] decide what is right when clean. ``layers`` are the same detector.
+    For each image there is a list with one row per norm.
 
     Raises:
         ValueError: Detector and layers do not give the same logits.

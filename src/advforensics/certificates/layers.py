@@ -126,10 +126,8 @@ def layer_sequence(detector: nn.Module) -> LayerSequence:
         elif isinstance(module, Truncation):
             gain = torch.tensor([module.gain], dtype=torch.float64)
             layers += [_scaled(layers.pop(), gain, 0 * gain), TANH]
-        elif isinstance(module, nn.SiLU):
-            layers.append(SILU)
-        elif isinstance(module, nn.ReLU):
-            layers.append(RELU)
+        elif isinstance(module, nn.SiLU | nn.ReLU):
+            layers.append(SILU if isinstance(module, nn.SiLU) else RELU)
         else:
             raise TypeError(f"linear: bounds have no rule for {type(module).__name__}")
     head = detector.trunk.head

@@ -104,9 +104,16 @@ class Camera:
         exposed = self._through_lens(radiance) @ (self.exposure * balance[:, None] * self._filters).T.astype(np.float32)
         signal = mosaic(exposed, self.cfa)
         raw = sense(signal if self.response is None else signal * self.response, self.gain, self.read, rng)
-        picture = self._sharpen(tone(self._develop(raw, balance), self.contrast) * 255)
-        pixels = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
-        return pixels if self.quality is None else self._compress(pixels, self.quality)
+        developed = tone(self._develop(raw, balance), self.contrast) * 255
+        smooth = cv2.GaussianBlur(developed, (0, 0), self.smoothing)
+        detail = smooth - cv2.GaussianBlur(developed, (0, 0), self.radius)
+        pixels: NDArray[np.uint8] = np.rint(np.clip(smooth + self.sharpening * detail, 0, 255)).astype(np.uint8)
+        if self.quality is None:
+            return pixels
+        file = io.BytesIO()
+        tables = None if self.tilt == 0 else tilted_tables(self.quality, self.tilt)
+        Image.fromarray(pixels).save(file, "JPEG", quality=self.quality, qtables=tables, subsampling=self.chroma)
+        return np.array(Image.open(file))
 
     @property
     def _filters(self) -> Field:
@@ -148,18 +155,6 @@ class Camera:
             code = getattr(cv2, f"COLOR_Bayer{self.cfa[3]}{self.cfa[2]}2RGB{suffix}")
             colour = cv2.cvtColor(digital, code).astype(np.float32) / WHITE
         return np.asarray(colour @ np.linalg.inv(self._filters).T.astype(np.float32), np.float32)
-
-    def _sharpen(self, picture: Field) -> Field:
-        """Reduce noise, then sharpen with an unsharp mask."""
-        smooth = cv2.GaussianBlur(picture, (0, 0), self.smoothing)
-        detail = smooth - cv2.GaussianBlur(picture, (0, 0), self.radius)
-        return np.asarray(smooth + self.sharpening * detail, np.float32)
-
-    def _compress(self, pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-        file, image = io.BytesIO(), Image.fromarray(pixels)
-        tables = None if self.tilt == 0 else tilted_tables(quality, self.tilt)
-        image.save(file, "JPEG", quality=quality, qtables=tables, subsampling=self.chroma)
-        return np.array(Image.open(file))
 
 
 def tilted_tables(quality: int, tilt: float) -> list[list[int]]:

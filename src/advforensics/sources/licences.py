@@ -8,13 +8,10 @@ DEFAULT_TABLE = "SOURCES.tsv"  # in the folder of the pictures
 
 
 def read_licences(folder: Path, names: Collection[str], table: Path | None) -> dict[str, str]:
-    """Return the licences of a folder's files by name, without the files that have none.
+    """Return the licences of the files in a folder that have one, by their paths below the folder, with ``/`` between.
 
-    Args:
-        folder: Holds the files.
-        names: Their paths below the folder, with ``/`` between the parts.
-        table: Has columns ``file``, such a path, and ``licence``, separated by commas in a file ``.csv`` and by tabs in
-            any other. ``None`` for ``SOURCES.tsv`` in the folder, if it has these columns.
+    A table has columns ``file``, such a path, and ``licence``, separated by commas in a file ``.csv`` and by tabs in
+    any other. ``None`` is ``SOURCES.tsv`` in the folder, if it has these columns.
 
     Raises:
         FileNotFoundError: The table that is given does not exist.

@@ -49,33 +49,25 @@ class Model:
     values: Mapping[str, float]
 
     def camera(self, device: np.random.Generator, picture: np.random.Generator, shape: tuple[int, int]) -> Camera:
-        """Return one device with the settings of one picture.
+        """Return one device, with photosites of this shape, and the settings of one picture.
 
-        Args:
-            device: Draws what differs between devices: the centre of the lens and the sensor's pattern.
-            picture: Draws what differs between pictures: ISO, exposure and the colour of the light.
-            shape: Photosites down and across.
+        ``device`` draws what differs between devices: the centre of the lens and the sensor's pattern. ``picture``
+        draws ISO, exposure and the colour of the light.
         """
         values = self.values
         gain = log_uniform(picture, ISO) / 100 / values["full_well"]
         light = np.exp(picture.normal(0, 0.1, 2))
+        same = ("blur", "contrast", "smoothing", "sharpening", "radius", "tilt", "crosstalk", "vignetting")
         return Camera(
-            blur=values["blur"],
+            **{name: values[name] for name in same},
             exposure=log_uniform(picture, EXPOSURE),
             gain=gain,
             read=gain * values["read"],
             white_balance=(values["red_sensitivity"] * light[0], values["blue_sensitivity"] * light[1]),
             demosaic=self.demosaic,
-            contrast=values["contrast"],
-            smoothing=values["smoothing"],
-            sharpening=values["sharpening"],
-            radius=values["radius"],
             quality=round(values["quality"]),
             chroma=self.chroma,
-            tilt=values["tilt"],
             cfa=self.cfa,
-            crosstalk=values["crosstalk"],
-            vignetting=values["vignetting"],
             fringes=(values["red"], values["blue"]),
             centre=(device.normal(0, DECENTRED), device.normal(0, DECENTRED)),
             response=1 + np.float32(PATTERN) * device.standard_normal(shape, dtype=np.float32),

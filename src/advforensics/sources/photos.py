@@ -45,8 +45,7 @@ class Photos(Source):
             message shows the expected tree), or ``licences`` does not exist.
         NotADirectoryError: ``folder`` is a file.
         PermissionError: ``folder`` cannot be listed.
-        ValueError: ``min_size`` is not positive, or ``max_pixels`` is too small for a picture of that size, or
-            ``licences`` is no such table.
+        ValueError: ``min_size`` and ``max_pixels`` let no picture pass, or ``licences`` is no such table.
     """
 
     def __init__(

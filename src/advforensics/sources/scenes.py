@@ -15,11 +15,7 @@ STREAM = 0  # of random numbers
 
 
 class Scenes(ABC):
-    """Scenes in a fixed order.
-
-    Args:
-        height: Samples from top to bottom, even.
-        width: Samples from left to right, even.
+    """Scenes in a fixed order, of ``height`` by ``width`` samples, both even.
 
     Raises:
         ValueError: If a side is odd or too small.
@@ -37,9 +33,9 @@ class Scenes(ABC):
         """Return the number of scenes."""
 
     @property
-    @abstractmethod
     def identity(self) -> str:
         """Text that is the same for two objects only if they give the same scenes."""
+        return repr(vars(self))
 
     @abstractmethod
     def light(self, index: int) -> Field | Rejection:
@@ -63,11 +59,6 @@ class SimulatedScenes(Scenes):
 
     def __len__(self) -> int:
         return self.number
-
-    @property
-    def identity(self) -> str:
-        """All settings."""
-        return repr(vars(self))
 
     def light(self, index: int) -> Field:
         """Return radiance of scene ``index``."""

@@ -1,7 +1,4 @@
-"""Photographs of scenes by simulated cameras: with simulated scenes, a source that needs no data.
-
-See :mod:`.scene` for what a simulated scene is made of, and :mod:`.camera` for what a camera does to it.
-"""
+"""Photographs of scenes by simulated cameras: with simulated scenes, a source that needs no data."""
 
 from dataclasses import dataclass
 
@@ -16,7 +13,7 @@ STREAM = 1  # of random numbers; scenes have another
 
 @dataclass(frozen=True)
 class Simulator(Source):
-    """One photograph of each scene, each by a camera of its own.
+    """One photograph of each scene, each by a camera of its own; see :mod:`.scene` and :mod:`.camera`.
 
     Args:
         scenes: What the photographs show.

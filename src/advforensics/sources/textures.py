@@ -1,9 +1,4 @@
-"""Textures that cover the surfaces of a simulated scene: square tiles that repeat without a seam.
-
-Networks can learn vision from noise with the spectrum of photographs and from procedural leaves and masonry (Baradad et
-al., "Learning to See by Looking at Noise", arXiv 2106.05963). Sizes follow a power law (Lee, Mumford and Huang,
-"Occlusion Models for Natural Images", 2001).
-"""
+"""Textures that cover the surfaces of a simulated scene, square tiles that repeat without a seam; see :mod:`.scene`."""
 
 import cv2
 import numpy as np
@@ -30,7 +25,7 @@ def power_law_noise(rng: np.random.Generator, side: int, exponent: float, stretc
 def power_law_sizes(rng: np.random.Generator, n: int, low: float, high: float, exponent: float) -> NDArray[np.float64]:
     """Draw ``n`` radii between ``low`` and ``high`` with density proportional to ``r**-exponent``.
 
-    Exponent 3 makes occluding shapes scale invariant (Lee, Mumford, Huang 2001).
+    Exponent 3 makes occluding shapes scale invariant (Lee, Mumford and Huang 2001, see :mod:`.scene`).
 
     Raises:
         ValueError: If not ``exponent > 1`` and ``0 < low < high``.
@@ -38,8 +33,7 @@ def power_law_sizes(rng: np.random.Generator, n: int, low: float, high: float, e
     if exponent <= 1 or not 0 < low < high:
         raise ValueError(f"need exponent > 1 and 0 < low < high, got exponent={exponent}, low={low}, high={high}")
     power = 1 - exponent
-    u = rng.uniform(size=n)
-    return np.asarray((low**power + u * (high**power - low**power)) ** (1 / power))
+    return np.asarray((low**power + rng.uniform(size=n) * (high**power - low**power)) ** (1 / power))
 
 
 def outlines(

@@ -50,21 +50,12 @@ def build(
     settings: str,
     draw: Callable[[Path], None] = lambda store: None,
 ) -> dict[str, Any]:
-    """Build a patch store, one photograph in memory at a time.
+    """Build a patch store in ``folder``, one photograph in memory at a time; return the content of ``store.json``.
 
-    The store appears under its name only when it is complete. A killed build goes on at its last shard and ends with
-    the same bytes, if source, settings and code are the same.
-
-    Args:
-        source: Pictures; exact copies of earlier ones and pictures that cannot be cut are rejected.
-        task: Makes their labelled versions.
-        cutter: Where and what to cut.
-        folder: Where the store goes; an older store there is replaced.
-        settings: The config of source, task and cutter.
-        draw: Draws figures into the store before it is moved to its place.
-
-    Returns:
-        The content of ``store.json``.
+    Exact copies of earlier pictures and pictures that cannot be cut are rejected. The store appears under its name only
+    when it is complete, and then replaces an older one. A killed build goes on at its last shard and ends with the same
+    bytes, if source, settings and code are the same. ``settings`` are the config of source, task and cutter; ``draw``
+    draws figures into the store before it is moved to its place.
 
     Raises:
         FileExistsError: If the folder holds anything but an older store.

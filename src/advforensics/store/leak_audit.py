@@ -36,11 +36,8 @@ MAX_CATEGORIES = 20  # of a text column; rarer values are pooled
 def audit(pictures: pd.DataFrame, classes: Sequence[str], duplicates: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return the content of ``audit.json``.
 
-    Args:
-        pictures: A row for each picture and class, with columns ``picture``, ``group``, ``class``, ``split``, and any
-            of those in `CLUES`.
-        classes: Class names by label.
-        duplicates: Names of near duplicates, in pairs.
+    There is a row for each picture and class, with columns ``picture``, ``group``, ``class``, ``split``, and any of
+    those in `CLUES`. Duplicates are the names of near duplicates, in pairs.
 
     Returns:
         ``chance``; for each clue, and for ``all`` of them, ``balanced_accuracy`` with 95% limits ``low`` and ``high``,

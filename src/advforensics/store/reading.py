@@ -22,10 +22,7 @@ FORMAT = 2  # of a patch store; it goes up when a column or a file changes its n
 
 
 class PatchStore:
-    """A patch store on disk, opened for reading.
-
-    Args:
-        folder: What ``advforensics prepare`` has written.
+    """A patch store that ``advforensics prepare`` has written, opened for reading.
 
     Attributes:
         metadata: The content of ``store.json``.

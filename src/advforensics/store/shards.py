@@ -24,15 +24,12 @@ Row = Mapping[str, Any]
 class Shards:
     """A folder of shards that grows, and a row for each patch.
 
-    A shard is three files; it counts once the last of them, written atomically, exists.
-
-    Args:
-        folder: Where the shards are.
-        **identity: All that determines the patches; see :func:`~advforensics.persistence.unfinished.unfinished_folder`.
+    A shard is three files; it counts once the last of them, written atomically, exists. The identity is all that
+    determines the patches; see :func:`~advforensics.persistence.unfinished.unfinished_folder`.
 
     Attributes:
         next_candidate: Number of the first candidate that is still to be read.
-        pictures, rejected: A row for each picture, and for each rejected candidate, in finished shards.
+        pictures, rejected: A row for each picture, and for each rejected candidate.
     """
 
     def __init__(self, folder: Path, **identity: str) -> None:
@@ -41,24 +38,24 @@ class Shards:
         self.pictures: list[Row] = []
         self.rejected: list[Row] = []
         self._finished = 0
-        self._start_shard()
         while (path := self._path("json")).is_file():
             shard = json.loads(path.read_text())
             self.next_candidate = shard["next"]
-            self._pictures += shard["pictures"]
-            self._rejected += shard["rejected"]
-            self._finish_shard()
+            self.pictures += shard["pictures"]
+            self.rejected += shard["rejected"]
+            self._finished += 1
+        self._start_shard()
 
     def add(self, picture: Row, rows: Iterable[tuple[Row, NDArray[np.uint8]]]) -> None:
         """Add a picture and its patches, each ``(C, size, size)`` with its row."""
-        self._pictures.append(picture)
+        self.pictures.append(picture)
         for row, patch in rows:
             self._rows.append({**row, "shard": self._path("npy").name, "index": len(self._rows)})
             self._patches.append(patch)
 
     def reject(self, name: str, reason: str) -> None:
         """Add a candidate that gave no picture."""
-        self._rejected.append({"name": name, "reason": reason})
+        self.rejected.append({"name": name, "reason": reason})
 
     def complete(self, candidate: int) -> None:
         """Note that all of candidate number ``candidate`` has been added; write the shard if it is full."""
@@ -71,10 +68,11 @@ class Shards:
         if self._patches:
             np.save(self._path("npy"), np.stack(self._patches))
             pd.DataFrame(self._rows).to_parquet(self._path("parquet"), index=False)
-        shard = {"next": self.next_candidate, "pictures": self._pictures, "rejected": self._rejected}
+        pictures, rejected = self.pictures[self._first_picture :], self.rejected[self._first_rejected :]
         with atomic(self._path("json")) as temporary:
-            temporary.write_text(json.dumps(shard))
-        self._finish_shard()
+            temporary.write_text(json.dumps({"next": self.next_candidate, "pictures": pictures, "rejected": rejected}))
+        self._finished += 1
+        self._start_shard()
 
     def rows(self) -> Iterator[pd.DataFrame]:
         """Return the rows of all patches on disk in order, a table for each shard that has any."""
@@ -89,14 +87,7 @@ class Shards:
     def _start_shard(self) -> None:
         self._patches: list[NDArray[np.uint8]] = []
         self._rows: list[Row] = []
-        self._pictures: list[Row] = []
-        self._rejected: list[Row] = []
-
-    def _finish_shard(self) -> None:
-        self.pictures += self._pictures
-        self.rejected += self._rejected
-        self._finished += 1
-        self._start_shard()
+        self._first_picture, self._first_rejected = len(self.pictures), len(self.rejected)
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"patches-{self._finished:04d}.{suffix}"

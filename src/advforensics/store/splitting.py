@@ -31,8 +31,8 @@ def assign_splits(pictures: pd.DataFrame, val: float, test: float, min_scenes: i
     scenes is taken for it.
 
     Args:
-        pictures: A row for each, with columns ``group`` (hex; a scene), ``source_class`` and ``own_split``, the
-            last two ``None`` where unknown.
+        pictures: A row for each, with columns ``picture``, ``group`` (hex; a scene), ``source_class`` and
+            ``own_split``, the last two ``None`` where unknown.
         val: Share of scenes for validation.
         test: Share of scenes for testing.
         min_scenes: Scenes that each class must have in every split; a class with fewer than three times as many has a
@@ -138,23 +138,17 @@ def merge_groups(pictures: pd.DataFrame, pairs: Sequence[tuple[int, int]]) -> pd
     splits of a data set are not merged: its splits are kept, and the leak audit warns. A merged group has the smallest
     name of its members, so the order of pictures has no influence; an added picture can move those that it joins.
 
-    Args:
-        pictures: A row for each, with columns ``group`` (hex; a scene), ``own_split``, ``series`` and ``taken_at`` (see
-            `Annotation`), the last three ``None`` where unknown.
-        pairs: Row numbers of near duplicates.
+    Pictures have columns ``group`` (hex; a scene), ``own_split``, ``series`` and ``taken_at`` (see `Annotation`), the
+    last three ``None`` where unknown. ``pairs`` are row numbers of near duplicates.
     """
     codes, names = pd.factorize(pictures["group"])
     own_split = pictures["own_split"].fillna("").to_numpy()
-    first, second = np.array([*pairs, *_bursts(pictures)], np.int64).reshape(-1, 2).T
+    taken = pictures[["series", "taken_at"]].reset_index(drop=True).dropna().sort_values(["series", "taken_at"])
+    follows = (taken["series"] == taken["series"].shift()) & (taken["taken_at"].diff() <= BURST)
+    bursts = zip(taken.index[follows.shift(-1, fill_value=False)], taken.index[follows], strict=True)
+    first, second = np.array([*pairs, *bursts], np.int64).reshape(-1, 2).T
     same = own_split[first] == own_split[second]
     links = coo_array((np.ones(same.sum()), (codes[first[same]], codes[second[same]])), (len(names), len(names)))
     _, component = connected_components(links, directed=False)
     smallest = pd.Series(names).groupby(component).min()
     return pd.Series([smallest[component[code]] for code in codes], pictures.index)
-
-
-def _bursts(pictures: pd.DataFrame) -> list[tuple[int, int]]:
-    """Return the row numbers of successive pictures of a burst, in pairs."""
-    taken = pictures[["series", "taken_at"]].reset_index(drop=True).dropna().sort_values(["series", "taken_at"])
-    follows = (taken["series"] == taken["series"].shift()) & (taken["taken_at"].diff() <= BURST)
-    return list(zip(taken.index[follows.shift(-1, fill_value=False)], taken.index[follows], strict=True))

@@ -82,7 +82,7 @@ class Manipulation(Task):
         names = list(self.operations)
         if self.binary:
             names = [names[0], str(rng.choice(names[1:]))]
-        for name in names:
+        for class_name, name in zip(self.classes, names, strict=True):
             operation = self.operations[name]
             drawn = operation.draw(rng)
             transform = operation.transform(**{key: (value, value) for key, value in drawn.items()}, p=1.0)
@@ -90,7 +90,6 @@ class Manipulation(Task):
             pixels = transform(image=picture.pixels)["image"]
             if self.jpeg_quality is not None:
                 pixels = JPEG((self.jpeg_quality, self.jpeg_quality), p=1.0)(image=pixels)["image"]
-            class_name = MANIPULATED if self.binary and name != names[0] else name
             yield Version(class_name, name, drawn, np.ascontiguousarray(pixels), picture.file_metadata)
 
 
