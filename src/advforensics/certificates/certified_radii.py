@@ -28,8 +28,8 @@ def certify_linear(
 ) -> list[list[Row]]:
     """Certify the answers of a detector, in evaluation mode, by linear bounds.
 
-    Its answers on images ``(N, C, H, W)`` in [0, 1] decide what is right when clean. ``layers`` are the same detector.
-    For each image there is a list with one row per norm.
+    Its answers on images ``(N, C, H, W)`` in [0, 1] decide what is right when clean; labels ``(N,)`` are the true
+    classes. ``layers`` are the same detector. For each image there is a list with one row per norm.
 
     Raises:
         ValueError: Detector and layers do not give the same logits.

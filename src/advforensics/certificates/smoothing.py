@@ -67,7 +67,7 @@ class Smoothed(nn.Module):
         return mean
 
     def predict(self, image: Tensor, number: int = 0) -> int:
-        """Return the class that wins the vote on an image ``(C, H, W)``, `ABSTAINS` if it is too close to call."""
+        """Return the class that wins the vote on an image ``(C, H, W)`` in [0, 1], `ABSTAINS` if too close to call."""
         votes = self._votes(image, self.samples, self._generator(number, certifying=False))
         first, second = votes.topk(2).values.tolist()
         if binomtest(first, first + second, 0.5).pvalue > self.alpha:
@@ -75,7 +75,7 @@ class Smoothed(nn.Module):
         return int(votes.argmax())
 
     def certify(self, image: Tensor, number: int = 0) -> tuple[int, float]:
-        """Return the class of an image ``(C, H, W)``, or `ABSTAINS`, and the L2 radius within which it is certified.
+        """Return the class of an image ``(C, H, W)`` in [0, 1], or `ABSTAINS`, and the L2 radius that is certified.
 
         The radius is a root-mean-square change per pixel value, in [0, 1], and 0 if the vote abstains. The number of
         ``samples`` limits it, even if all votes agree. The noise depends on ``number``, that of the image.

@@ -98,7 +98,5 @@ class Display:
         samples = np.array([[0, 0], [width, 0], [width, height], [0, height]])
         project = cv2.getPerspectiveTransform(samples.astype(np.float32), visible.astype(np.float32))
         across, down = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32)[:, None] + 0.5
-        depth = project[2, 0] * across + project[2, 1] * down + project[2, 2]
-        x = (project[0, 0] * across + project[0, 1] * down + project[0, 2]) / depth
-        y = (project[1, 0] * across + project[1, 1] * down + project[1, 2]) / depth
-        return x.astype(np.float32), y.astype(np.float32)
+        x, y, depth = (row[0] * across + row[1] * down + row[2] for row in project)
+        return (x / depth).astype(np.float32), (y / depth).astype(np.float32)

@@ -4,8 +4,6 @@ import csv
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-DEFAULT_TABLE = "SOURCES.tsv"  # in the folder of the pictures
-
 
 def read_licences(folder: Path, names: Collection[str], table: Path | None) -> dict[str, str]:
     """Return the licences of the files in a folder that have one, by their paths below the folder, with ``/`` between.
@@ -17,7 +15,7 @@ def read_licences(folder: Path, names: Collection[str], table: Path | None) -> d
         FileNotFoundError: The table that is given does not exist.
         ValueError: It lacks a column, or has none of the files.
     """
-    path = folder / DEFAULT_TABLE if table is None else table
+    path = folder / "SOURCES.tsv" if table is None else table
     if not path.is_file():
         if table is None:
             return {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from scipy.stats import qmc
@@ -80,14 +81,8 @@ def draw_models(number: int, seed: int) -> list[Model]:
     quantiles = qmc.LatinHypercube(len(RANGES), rng=rng).random(number)
     low, high = np.array(list(RANGES.values()), float).T
     rows = low + quantiles * (high - low)
-    cfas, demosaics, chromas = (rng.permutation(np.array(kind)).tolist() for kind in (CFAS, DEMOSAICS, CHROMAS))
+    kinds = [cycle(rng.permutation(np.array(kind)).tolist()) for kind in (CFAS, DEMOSAICS, CHROMAS)]
     return [
-        Model(
-            f"model-{index + 1}",
-            cfas[index % len(cfas)],
-            demosaics[index % len(demosaics)],
-            chromas[index % len(chromas)],
-            dict(zip(RANGES, row.tolist(), strict=True)),
-        )
-        for index, row in enumerate(rows)
+        Model(f"model-{number}", cfa, demosaic, chroma, dict(zip(RANGES, row.tolist(), strict=True)))
+        for number, (row, cfa, demosaic, chroma) in enumerate(zip(rows, *kinds, strict=False), 1)
     ]
