@@ -81,6 +81,19 @@ def test_the_quality_during_an_attack_is_drawn_anew_and_follows_from_the_seed(tm
     assert torch.equal(delivered(), first)
 
 
+def test_an_attack_meets_both_ends_of_the_qualities_and_nothing_beyond(tmp_path: Path) -> None:
+    def delivered(*qualities: int) -> set[bytes]:
+        torch.manual_seed(0)
+        same = IMAGES[:1].expand(40, -1, -1, -1)
+        pictures = Jpeg(tmp_path, (qualities[0], qualities[-1])).deliver("linf", 2 * LEVEL, same, same.clone())
+        return {picture.numpy().tobytes() for picture in pictures}
+
+    ends = [delivered(30), delivered(31)]
+    assert [len(end) for end in ends] == [1, 1]
+    assert ends[0] != ends[1]
+    assert delivered(30, 31) == ends[0] | ends[1]
+
+
 @pytest.mark.parametrize(("norm", "levels"), BALLS)
 def test_final_pictures_are_inside_and_never_weaker_than_rounding(
     norm: Norm, levels: float, detector: Detector, labels: Tensor, tmp_path: Path

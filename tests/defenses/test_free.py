@@ -41,3 +41,12 @@ def test_the_perturbation_is_kept_between_batches_and_reset_between_epochs(modul
     torch.testing.assert_close(loss, expected)
     module.on_train_epoch_start()
     torch.testing.assert_close(module.training_loss(other, LABELS), F.cross_entropy(module.detector(other), LABELS))
+
+
+def test_a_first_step_moves_every_pixel_value_by_the_radius_up_the_loss(module: Free) -> None:
+    pictures = (0.2 + 0.6 * images()).requires_grad_()
+    (gradients,) = torch.autograd.grad(F.cross_entropy(module.detector(pictures), LABELS), pictures)
+    assert (gradients > 0).any()
+    assert (gradients < 0).any()
+    module.training_loss(pictures.detach(), LABELS)
+    torch.testing.assert_close(module.delta, 4 * LEVEL * gradients.sign())

@@ -60,3 +60,12 @@ def test_a_certificate_of_what_was_not_swept_is_refused(samples: pd.DataFrame) -
         brackets(samples, certificates_of(samples).assign(norm="l2"))
     with pytest.raises(ValueError, match="not swept in float"):
         brackets(samples, certificates_of(samples).assign(sample_id="another"))
+
+
+def test_radii_of_another_norm_add_no_rows() -> None:
+    samples = sample_table(attacks=("pgd", "pgd_l2"))
+    samples.loc[samples["norm"] == "l2", "eps_levels"] *= 4
+    linf = samples[samples["norm"] == "linf"]
+    assert not set(samples["eps_levels"]) <= set(linf["eps_levels"])
+    both, alone = (brackets(rows, certificates_of(linf), resamples=10) for rows in (samples, linf))
+    pd.testing.assert_frame_equal(both, alone)

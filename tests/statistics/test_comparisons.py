@@ -133,3 +133,11 @@ def test_samples_that_cannot_be_compared_are_refused(samples: pd.DataFrame) -> N
     fewer = (samples["defense"] == "baseline") & (samples["group"] == "p0000")
     with pytest.raises(ValueError, match="same images"):
         comparisons(samples[~fewer], [("linf", "float", 0.5)])
+
+
+def test_where_only_trainings_differ_uneven_photographs_do_not_change_the_t_interval_of_the_trainings() -> None:
+    means = np.array([0.1, 0.3, 0.2, 0.5])
+    groups = np.repeat(np.arange(4), (1, 2, 5, 12))
+    found = difference(np.tile(means[:, None], len(groups)), np.zeros((1, len(groups))), groups)
+    expected = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
+    assert (found.low, found.high) == pytest.approx(expected)

@@ -153,3 +153,10 @@ def test_a_median_is_averaged_over_seeds_and_unknown_without_rows() -> None:
 def test_seeds_must_be_given_for_every_row() -> None:
     with pytest.raises(ValueError, match="one of each per row"):
         Bootstrap(["a", "b"], [1])
+
+
+@pytest.mark.parametrize("resamples", [3, 4])
+def test_the_auroc_uses_as_many_resamples_as_asked_for(resamples: int) -> None:
+    bootstrap = Bootstrap(photographs(6, 2), resamples=10)
+    areas = bootstrap.auroc(np.arange(12), np.arange(12) % 2 == 0, resamples=resamples)
+    assert areas.scores.shape == (1 + resamples,)
