@@ -284,6 +284,21 @@ def test_a_certificate_gives_a_bracket(runs: Path, composed: Compose) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
+def test_a_certificate_in_a_norm_that_was_not_swept_is_left_out_and_named(composed: Compose, tmp_path: Path) -> None:
+    synthetic_run(tmp_path / "runs" / "baseline-1", "baseline", 1, swept="norm == 'linf'")
+    certificate = tmp_path / "runs" / "baseline-1" / "certificate" / "certificate.csv"
+    certificate.parent.mkdir()
+    table = certificate_table(read_samples(certificate.parents[1] / "sweep" / "samples.parquet"))
+    table.assign(norm="l2").to_csv(certificate)
+    finding = report(composed("report", f"runs={tmp_path / 'runs'}", "resamples=50"))
+    assert "Certificates in L2 are not shown" in finding
+    assert not (tmp_path / "runs" / "report" / "brackets.csv").exists()
+    pd.concat([table, table.assign(norm="l2")]).to_csv(certificate)
+    report(composed("report", f"runs={tmp_path / 'runs'}", "resamples=50"))
+    assert set(pd.read_csv(tmp_path / "runs" / "report" / "brackets.csv")["norm"]) == {"linf"}
+
+
+@pytest.mark.usefixtures("sketched")
 def test_one_detector_or_few_photographs_give_a_report_without_conclusions(composed: Compose, tmp_path: Path) -> None:
     synthetic_run(tmp_path / "runs" / "baseline-1", "baseline", 1, photographs=4)
     finding = report(composed("report", f"runs={tmp_path / 'runs'}", "resamples=50"))

@@ -86,7 +86,13 @@ def report(cfg: DictConfig) -> str:
         tables["comparisons"], texts["pairs"] = compared, summaries.pairs(compared)
         finding += [comparison_sentence(row) for row in compared.itertuples() if (row.norm, row.domain) == curve]
     if certificates := [found for detector in detectors if (found := detector.certificate()) is not None]:
-        tables["brackets"] = brackets(samples, pd.concat(certificates, ignore_index=True), resamples=cfg.resamples)
+        certified = pd.concat(certificates, ignore_index=True)
+        swept = certified["norm"].isin(table.loc[table["domain"] == "float", "norm"])
+        if not swept.all():
+            left_out = ", ".join(style.NORMS[norm] for norm in certified.loc[~swept, "norm"].unique())
+            finding.append(f"Certificates in {left_out} are not shown: no float pictures were swept in that norm.")
+        if swept.any():
+            tables["brackets"] = brackets(samples, certified[swept], resamples=cfg.resamples)
     if whole := [path for detector in detectors if (path := detector.whole_picture_samples()) is not None]:
         tables["pictures"] = _ordered(curves(read_samples(*whole), resamples=cfg.resamples), order)
         texts["pictures"] = summaries.accuracies(tables["pictures"], reported_curve(tables["pictures"]))
