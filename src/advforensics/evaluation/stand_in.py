@@ -66,7 +66,7 @@ def with_stand_in(
         if len(patches) == 0:
             raise ValueError(
                 f"ensemble.without_gradients.surrogate.split={config.split}: {store.folder} has no patches there to fit"
-                " a surrogate on; name another split"
+                " a surrogate on; name another split, or set ensemble.without_gradients.surrogate=null to fit none"
             )
         images, _ = patches[patches.balanced_stacks(config.images, 1).ravel()]
         with counted(trained.detector) as cost:
