@@ -73,7 +73,6 @@ def test_an_attack_on_it_fells_what_has_no_gradient_of_its_own() -> None:
 
 def test_a_fit_asks_for_two_answers_a_picture_and_epoch_within_the_radius_and_leaves_no_trace() -> None:
     detector, surrogate, images = Rounded(), Linear(), random_images(100, size=8)
-    surrogate.layer.weight.requires_grad_(True)
     with counted(detector) as cost:
         fit_surrogate(detector, surrogate, images, epochs=3, eps_levels=4, lr=0.01, batch_size=32)
     assert (cost.forward, cost.backward) == (2 * 3 * 100, 0)

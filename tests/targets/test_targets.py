@@ -218,7 +218,7 @@ def test_a_detached_detector_has_no_gradients_and_a_warning_says_so(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert not load(write(Detached().eval(), "module", tmp_path), opened).gradients
-    assert "white-box attacks are left out" in caplog.text
+    assert "its logits are detached from the picture, so attacks know its answers alone" in caplog.text
 
 
 @pytest.mark.parametrize("function", ["linear", "CallableInstance"])

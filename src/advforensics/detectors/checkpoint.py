@@ -29,7 +29,7 @@ class TrainedDetector:
         name: Name of the detector.
         defense: Name of the defence.
         seed: Seed of its training.
-        gradients: Whether it has gradients with respect to the images, which white-box attacks need.
+        gradients: Whether it has gradients of its own with respect to the images.
     """
 
     detector: nn.Module

@@ -45,7 +45,7 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig) -> Iterator[Casc
 
 
 def _attacks(ensemble: DictConfig, norm: Norm, gradients: str) -> list[AnyAttack]:
-    further = {} if gradients == "own" else OmegaConf.select(ensemble, "without_gradients.attacks", default={})
+    further = {} if gradients == "own" else OmegaConf.select(ensemble, "without_gradients.attacks") or {}
     configured = [instantiate(attack) for attack in (*ensemble.attacks.values(), *further.values())]
     built = [attack(norm=norm) if isinstance(attack, partial) else attack for attack in configured]
     attacks: list[AnyAttack] = [attack for attack in built if attack.norm == norm]

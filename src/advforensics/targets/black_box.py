@@ -1,4 +1,4 @@
-"""Detectors without gradients: ONNX files and Python callables. White-box attacks on them are left out."""
+"""Detectors without gradients: ONNX files and Python callables. Attacks know their answers alone."""
 
 import hashlib
 import inspect

@@ -25,14 +25,14 @@ def foreign_target(
         defense: Name of its defence in tables.
         seed: Seed of its training in tables.
         gradients: Whether detectors of its kind have gradients. If it has none all the same, because its logits are
-            detached from the picture, a warning is logged and white-box attacks are left out.
+            detached from the picture, a warning is logged and attacks know its answers alone.
 
     Raises:
         ValueError: If it fails, or returns anything but a finite logit for each class.
     """
     _, has_gradients = probe(detector, store.shape, store.classes, f"target {name}", gradients=gradients)
     if gradients and not has_gradients:
-        log.warning("target %s: its logits are detached from the picture, so white-box attacks are left out", name)
+        log.warning("target %s: its logits are detached from the picture, so attacks know its answers alone", name)
     return TrainedDetector(
         detector=detector,
         classes=store.classes,
