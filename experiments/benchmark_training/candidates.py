@@ -75,7 +75,7 @@ def candidates(precision: str = "float32", compiled: bool = False) -> list[Candi
     return [
         floor,
         *main,
-        _ours(EXACT, "defense.module.penalty=exact"),
+        _ours(EXACT, "defense.module.penalty.method=exact"),
         _ours(OWN_GRADIENT, "defense.module.reuse_gradient=false"),
         _ours(REPLACE, "defense.module.fusion=replace", "defense.module.reuse_gradient=false"),
         *(_ours(regime) for regime in (FREE, N_FGSM, PGD, TRADES)),

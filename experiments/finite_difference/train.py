@@ -8,5 +8,6 @@ PENALTY = ["defense=gradient_regularized", "trainer.max_epochs=4"]
 SWEEP = ["eps_levels=[0,0.5,1]", "images=512", "ensemble.norms=[linf]", "~ensemble.domains.eightbit"]
 
 if __name__ == "__main__":
-    methods = {method: [*PENALTY, f"defense.module.penalty={method}"] for method in ("exact", "finite_difference")}
+    names = ("exact", "finite_difference")
+    methods = {name: [*PENALTY, f"defense.module.penalty.method={name}"] for name in names}
     compare(Path(__file__).parent, methods, SWEEP, about="Does a detector learn the same from both penalties?")

@@ -17,7 +17,7 @@ from experiments.trainings import train
 
 HERE = Path(__file__).parent
 WEIGHT, RADIUS, NORM, LAMBDA = (
-    f"defense.module.{name}=" for name in ("weight", "eps_levels", "norm", "penalty_weight")
+    f"defense.module.{name}=" for name in ("weight", "eps_levels", "penalty.norm", "penalty_weight")
 )
 PENALTY, FUSION = "defense=gradient_regularized", "defense=adversarial_fusion"
 L1 = (PENALTY, NORM + "l1")
@@ -25,7 +25,7 @@ STRENGTHS = {  # by defence, as the figure names it
     "baseline": [("defense=baseline",)],
     "gradient_regularized": [(PENALTY, WEIGHT + weight) for weight in ("0.03", "0.04", "0.08")],
     "penalty, l1": [(*L1, WEIGHT + weight) for weight in ("0.0012", "0.002", "0.004", "0.006")],
-    "penalty, l2 squared": [(PENALTY, "defense.module.squared=true", WEIGHT + "0.01")],
+    "penalty, l2 squared": [(PENALTY, "defense.module.penalty.squared=true", WEIGHT + "0.01")],
     "adversarial_fusion": [
         (FUSION, RADIUS + eps, WEIGHT + weight)
         for eps, weight in (("0.25", "0.5"), ("0.3", "0.5"), ("0.35", "0.5"), ("0.9", "0.6"))

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from advforensics.attacks.threat_model import LEVEL
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.detectors.detector import Detector
-from advforensics.detectors.laplacian import Laplacian
+from advforensics.detectors.fixed import SRM, Laplacian
 from advforensics.detectors.plain import Plain
-from advforensics.detectors.srm import SRM
 from advforensics.detectors.trunk import Trunk
 
 Pixels = NDArray[np.uint8]  # (H, W)

@@ -19,9 +19,8 @@ from advforensics.certificates.linear_bounds import Linearization
 from advforensics.certificates.smoothing import ABSTAINS, Smoothed
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.detectors.detector import Detector
-from advforensics.detectors.laplacian import Laplacian
+from advforensics.detectors.fixed import SRM, Laplacian
 from advforensics.detectors.plain import Plain
-from advforensics.detectors.srm import SRM
 from advforensics.detectors.trunk import Trunk
 
 NORMS: list[Norm] = ["linf", "l2"]

@@ -111,12 +111,12 @@ def test_replacement_touches_the_first_share_only(
 @BOTH
 def test_regularised_fusion_penalises_the_clean_part(fusion: str, method: Any) -> None:
     options: dict[str, Any] = {**TEXTBOOK, "weight": 0.5, "fusion": fusion}
-    penalty = {"penalty": method, "norm": "l2", "squared": False, "step_levels": 0.01}
-    module = regime(RegularizedFusion, penalty_weight=0.7, **penalty, **options)
+    penalty = GradientPenalty(method, "l2", False, 0.01)
+    module = regime(RegularizedFusion, penalty_weight=0.7, penalty=penalty, **options)
     examples = FGSM(module.detector, images(), LABELS, 8 * LEVEL)
 
     def penalised(pictures: Tensor) -> Tensor:
-        loss, norm, _ = GradientPenalty(method, "l2", False, 0.01)(module.detector, pictures, LABELS)
+        loss, norm, _ = penalty(module.detector, pictures, LABELS)
         return loss + 0.7 * norm
 
     if fusion == "sum":
@@ -129,10 +129,12 @@ def test_regularised_fusion_penalises_the_clean_part(fusion: str, method: Any) -
 @pytest.mark.parametrize("chance", ["dropout", "depth"])
 def test_regularised_fusion_meets_the_same_random_network_whichever_penalty_it_has(chance: str) -> None:
     losses = []
-    for method, step in (("exact", 1.0), ("finite_difference", 1e-4)):
-        penalty = {"penalty": method, "norm": "l2", "squared": False, "step_levels": step}
+    for penalty in (
+        GradientPenalty("exact", "l2", False, 1.0),
+        GradientPenalty("finite_difference", "l2", False, 1e-4),
+    ):
         options = TEXTBOOK | {"reuse_gradient": True}
-        module = regime(RegularizedFusion, random_detector(chance), penalty_weight=0.7, **penalty, **options)
+        module = regime(RegularizedFusion, random_detector(chance), penalty_weight=0.7, penalty=penalty, **options)
         torch.manual_seed(0)
         losses.append(module.training_loss(images(), LABELS).item())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
@@ -141,13 +143,7 @@ def test_regularised_fusion_meets_the_same_random_network_whichever_penalty_it_h
 @pytest.mark.parametrize("kind", [AdversarialFusion, RegularizedFusion])
 def test_the_clean_pass_gives_the_direction_that_the_attack_finds(kind: type[AdversarialFusion]) -> None:
     # In evaluation mode, where the attack and the training step see the same network.
-    penalty: dict[str, Any] = {
-        "penalty_weight": 0.7,
-        "penalty": "exact",
-        "norm": "l2",
-        "squared": True,
-        "step_levels": 0.01,
-    }
+    penalty = {"penalty_weight": 0.7, "penalty": GradientPenalty("exact", "l2", True, 0.01)}
     options = TEXTBOOK if kind is AdversarialFusion else TEXTBOOK | penalty
     textbook, reusing = (regime(kind, **options | {"reuse_gradient": reuse}) for reuse in (False, True))
     losses = [module.training_loss(images(), LABELS) for module in (textbook, reusing)]

@@ -46,8 +46,12 @@ def defenses() -> dict[str, Any]:
     for name in DEFENSES:
         module = config("train", "folder=.", f"defense={name}", *MISSING.get(name, [])).defense.module
         shipped[name] = OmegaConf.to_container(module, resolve=True)
-    penalised = [name for name in shipped if "penalty" in shipped[name]]
-    return {**shipped, **{f"{name}, exact": {**shipped[name], "penalty": "exact"} for name in penalised}}
+    exact_penalty = {
+        f"{name}, exact": {**module, "penalty": {**module["penalty"], "method": "exact"}}
+        for name, module in shipped.items()
+        if "penalty" in module
+    }
+    return shipped | exact_penalty
 
 
 @pytest.fixture(scope="module", params=DETECTORS)

@@ -10,7 +10,7 @@ from toys import random_images, tiny_detector
 from advforensics.cli.main import config_dir
 from advforensics.detectors.checkpoint import build_detector
 from advforensics.detectors.detector import Detector, Normalization
-from advforensics.detectors.laplacian import Laplacian
+from advforensics.detectors.fixed import Laplacian
 from advforensics.detectors.plain import Plain
 from advforensics.detectors.transformer import Transformer
 from advforensics.detectors.trunk import Trunk

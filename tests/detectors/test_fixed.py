@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from advforensics.detectors.laplacian import Laplacian
-from advforensics.detectors.srm import SRM, srm_kernels
+from advforensics.detectors.fixed import SRM, Laplacian, srm_kernels
 
 FIRST, SECOND, THIRD, PREDICTORS = slice(0, 8), slice(8, 12), slice(12, 20), slice(20, 30)
 

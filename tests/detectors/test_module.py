@@ -212,7 +212,7 @@ def test_invalid_options_are_refused(options: dict[str, Any], reason: str) -> No
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("defense=gradient_regularized", "defense.module.penalty=exact"),
+        ("defense=gradient_regularized", "defense.module.penalty.method=exact"),
         ("defense=regularized_fusion", "trainer.precision=bf16-mixed"),
     ],
     ids=["exact", "bf16"],

@@ -18,6 +18,7 @@ from advforensics.defenses.adversarial import AdversarialTraining
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
 from advforensics.defenses.baseline import Baseline
 from advforensics.defenses.free import Free
+from advforensics.defenses.gradient_penalty import GradientPenalty
 from advforensics.defenses.mart import Mart
 from advforensics.defenses.regularized_fusion import RegularizedFusion
 from advforensics.defenses.trades import Trades
@@ -59,11 +60,11 @@ class UserDefense(AdversarialTraining):
         return F.cross_entropy(self.detector(self.adversarial_examples(images, labels)), labels)
 
 
-PENALTY: dict[str, Any] = {"penalty": "exact", "norm": "l2", "squared": False, "step_levels": 0.05}
+PENALTY = GradientPenalty("exact", "l2", False, 0.05)
 FUSION: dict[str, Any] = {"weight": 1.0, "fusion": "sum", "reuse_gradient": False}
 DEFENSES: list[tuple[type[AdversarialTraining], dict[str, Any]]] = [
     (AdversarialFusion, FUSION),
-    (RegularizedFusion, {**FUSION, "weight": 0.5, "penalty_weight": 0.01, **PENALTY}),
+    (RegularizedFusion, {**FUSION, "weight": 0.5, "penalty_weight": 0.01, "penalty": PENALTY}),
     (Trades, {"beta": 1.0}),
     (Mart, {"weight": 1.0}),
     (UserDefense, {}),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.baseline import Baseline
+from advforensics.defenses.random_state import RandomState
 from advforensics.store.reading import Batch
 
 
@@ -57,6 +58,17 @@ class AdversarialTraining(Baseline):
         examples = self.attack(self.detector if network is None else network, images, labels, self.eps)
         self.last_examples = examples, labels
         return examples
+
+    def both_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(N, K)`` of the images and of their adversarial examples.
+
+        Dropout masks are the same for both passes, so the pictures alone make the difference.
+        """
+        examples = self.adversarial_examples(images, labels)
+        random_state = RandomState(images)
+        clean: Tensor = self.detector(images)
+        with random_state.replayed():
+            return clean, self.detector(examples)
 
     def train_on(self, attack: TrainingAttack) -> None:
         """Make examples with another attack from now on."""

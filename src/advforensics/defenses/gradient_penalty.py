@@ -34,11 +34,11 @@ class GradientPenalty:
         self, method: Literal["exact", "finite_difference"], norm: Norm, squared: bool, step_levels: float
     ) -> None:
         if method not in ("exact", "finite_difference"):
-            raise ValueError(f"defense.module.penalty must be 'exact' or 'finite_difference', got {method!r}")
+            raise ValueError(f"defense.module.penalty.method must be 'exact' or 'finite_difference', got {method!r}")
         if norm not in ORDERS:
-            raise ValueError(f"defense.module.norm must be one of {', '.join(ORDERS)}, got {norm!r}")
+            raise ValueError(f"defense.module.penalty.norm must be one of {', '.join(ORDERS)}, got {norm!r}")
         if step_levels <= 0:
-            raise ValueError(f"defense.module.step_levels must be positive, got {step_levels}")
+            raise ValueError(f"defense.module.penalty.step_levels must be positive, got {step_levels}")
         self.method = method
         self.norm: Norm = norm
         self.squared = squared

@@ -1,11 +1,11 @@
 """Training with a penalty on the norm of the loss's gradient with respect to the picture."""
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from advforensics.defenses.baseline import Baseline
-from advforensics.defenses.gradient_penalty import GradientPenalty, Norm
+from advforensics.defenses.gradient_penalty import GradientPenalty
 
 
 class GradientRegularized(Baseline):
@@ -17,27 +17,15 @@ class GradientRegularized(Baseline):
         weight: λ at full strength, for a loss in nats and images in [0, 1].
         warmup: Share of the training over which λ grows linearly from 0. With a strong penalty from the start, training
             can end at a constant detector, whose gradient is zero.
-        penalty: ``exact`` or ``finite_difference``, which takes two passes.
-        norm: ``l1``, ``l2`` or ``linf``.
-        squared: Penalise the squared norm.
-        step_levels: See :class:`~advforensics.defenses.gradient_penalty.GradientPenalty`.
+        penalty: The norm, and how it is computed.
         **baseline: See :class:`~advforensics.defenses.baseline.Baseline`.
     """
 
-    def __init__(
-        self,
-        weight: float,
-        warmup: float,
-        penalty: Literal["exact", "finite_difference"],
-        norm: Norm,
-        squared: bool,
-        step_levels: float,
-        **baseline: Any,
-    ) -> None:
+    def __init__(self, weight: float, warmup: float, penalty: GradientPenalty, **baseline: Any) -> None:
         super().__init__(**baseline)
         self.weight = weight
         self.warmup = warmup
-        self.penalty = GradientPenalty(penalty, norm, squared, step_levels)
+        self.penalty = penalty
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy plus the weighted penalty."""

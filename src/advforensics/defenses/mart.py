@@ -6,15 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import AdversarialTraining
-from advforensics.defenses.random_state import RandomState
 
 
 class Mart(AdversarialTraining):
     r"""Minimises :math:`\mathrm{BCE}(f(x'), y) + \lambda\,\mathrm{KL}(f(x) \,\|\, f(x'))\,(1 - f_y(x))`.
 
     The boosted cross-entropy BCE also lowers the probability of the likeliest wrong class. The less certain the
-    detector is of the clean image, the more the divergence counts. Dropout masks are the same for both passes. Wang et
-    al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020.
+    detector is of the clean image, the more the divergence counts. Wang et al., "Improving Adversarial Robustness
+    Requires Revisiting Misclassified Examples", ICLR 2020.
 
     Args:
         weight: λ.
@@ -27,11 +26,7 @@ class Mart(AdversarialTraining):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the boosted cross-entropy of the adversarial examples plus the weighted divergence."""
-        examples = self.adversarial_examples(images, labels)
-        random_state = RandomState(images)
-        clean = self.detector(images).log_softmax(1)
-        with random_state.replayed():
-            adversarial = self.detector(examples).log_softmax(1)
+        clean, adversarial = (logits.log_softmax(1) for logits in self.both_logits(images, labels))
         true = labels[:, None]
         likeliest_wrong = adversarial.exp().scatter(1, true, 0).amax(dim=1)
         boosted = F.nll_loss(adversarial, labels) - (1 - likeliest_wrong).clamp_min(1e-6).log().mean()

@@ -1,11 +1,11 @@
 """Adversarial fusion and the gradient penalty together."""
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from advforensics.defenses.adversarial_fusion import AdversarialFusion
-from advforensics.defenses.gradient_penalty import GradientPenalty, Norm
+from advforensics.defenses.gradient_penalty import GradientPenalty
 
 
 class RegularizedFusion(AdversarialFusion):
@@ -15,25 +15,14 @@ class RegularizedFusion(AdversarialFusion):
 
     Args:
         penalty_weight: λ at full strength; it warms up with the radius.
-        penalty: ``exact`` or ``finite_difference``.
-        norm: ``l1``, ``l2`` or ``linf``.
-        squared: Penalise the squared norm.
-        step_levels: See :class:`~advforensics.defenses.gradient_penalty.GradientPenalty`.
+        penalty: The norm, and how it is computed.
         **fusion: See :class:`~advforensics.defenses.adversarial_fusion.AdversarialFusion`.
     """
 
-    def __init__(
-        self,
-        penalty_weight: float,
-        penalty: Literal["exact", "finite_difference"],
-        norm: Norm,
-        squared: bool,
-        step_levels: float,
-        **fusion: Any,
-    ) -> None:
+    def __init__(self, penalty_weight: float, penalty: GradientPenalty, **fusion: Any) -> None:
         super().__init__(**fusion)
         self.penalty_weight = penalty_weight
-        self.penalty = GradientPenalty(penalty, norm, squared, step_levels)
+        self.penalty = penalty
 
     def clean_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the penalised loss of the clean images."""

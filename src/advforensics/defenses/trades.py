@@ -6,14 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advforensics.defenses.adversarial import AdversarialTraining
-from advforensics.defenses.random_state import RandomState
 
 
 class Trades(AdversarialTraining):
     r"""Minimises :math:`L(x) + \beta\,\mathrm{KL}(f(x) \,\|\, f(x'))`, where the attack raises the divergence.
 
-    Dropout masks are the same for both passes, so the pictures alone make the difference. Zhang et al., "Theoretically
-    Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
+    Zhang et al., "Theoretically Principled Trade-off between Robustness and Accuracy", arXiv 1901.08573.
 
     Args:
         beta: β, the weight of the divergence.
@@ -26,10 +24,6 @@ class Trades(AdversarialTraining):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return cross-entropy plus the weighted divergence."""
-        examples = self.adversarial_examples(images, labels)
-        random_state = RandomState(images)
-        clean = self.detector(images)
-        with random_state.replayed():
-            adversarial = self.detector(examples)
+        clean, adversarial = self.both_logits(images, labels)
         divergence = F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
         return F.cross_entropy(clean, labels) + self.beta * divergence
