@@ -28,8 +28,7 @@ def draw_transfer_matrix(table: pd.DataFrame) -> Figure:
     surrogates, targets = list(table["surrogate"].unique()), list(table["target"].unique())
     matrix = table.pivot_table(index="surrogate", columns="target", values="estimate", sort=False)
     matrix = matrix.reindex(index=surrogates, columns=targets)
-    figure = Figure(figsize=(2.6 + 0.62 * len(targets), 1.9 + 0.44 * len(surrogates)))
-    axes = figure.add_subplot()
+    figure, axes = style.figure_with_axes(2.6 + 0.62 * len(targets), 1.9 + 0.44 * len(surrogates))
     image = axes.imshow(100 * matrix.to_numpy(), cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for pair in table.to_dict("records"):
         row, column = surrogates.index(pair["surrogate"]), targets.index(pair["target"])
