@@ -52,7 +52,8 @@ def report(cfg: DictConfig) -> str:
         )
     samples = read_samples(*paths)
     order = list(style.styles(samples["defense"].unique()))
-    detectors = sorted(map(_detector, paths), key=lambda detector: (order.index(detector.defense), detector.seed))
+    detectors = [SweepResults(path.parents[1]) for path in paths]
+    detectors.sort(key=lambda detector: (order.index(detector.defense), detector.seed))
     table = _ordered(curves(samples, resamples=cfg.resamples), order)
     summary = _ordered(radii(samples, cfg.area_levels, resamples=cfg.resamples), order)
     curve = reported_curve(table)
@@ -102,12 +103,6 @@ def report(cfg: DictConfig) -> str:
     (folder / "report.html").write_text(page, encoding="utf-8")
     log.info("%s/report.html\n%s", folder, "\n".join(finding))
     return "\n".join(finding)
-
-
-def _detector(path: Path) -> SweepResults:
-    """Return the results of the detector that a sample table is of."""
-    facts = pd.read_parquet(path, columns=["defense", "seed"]).iloc[0]
-    return SweepResults(path.parents[1], str(facts["defense"]), int(facts["seed"]))
 
 
 def _ordered(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:

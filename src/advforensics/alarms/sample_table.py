@@ -21,8 +21,8 @@ def sample_table_alarms(samples: pd.DataFrame) -> list[Alarm]:
     Raises:
         ValueError: If the table is empty, holds more than one detector, or has no rows at ``eps_levels`` 0.
     """
-    if samples.empty or len(samples[["defense", "seed"]].drop_duplicates()) > 1:
-        found = samples[["defense", "seed"]].drop_duplicates().to_dict("records")
+    found = samples[["defense", "seed"]].drop_duplicates().to_dict("records")
+    if len(found) != 1:
         raise ValueError(f"alarms need the sample table of one detector, this one has {found}; select one")
     if not (samples["eps_levels"] == 0).any():
         raise ValueError("the sample table has no rows at eps_levels 0: sweep again with 0 among the radii")
@@ -145,10 +145,8 @@ def _outside_ball(samples: pd.DataFrame) -> Alarm:
     outside = ~(excess <= TOLERANCE * (1 + rows["eps_levels"]))  # NaN is outside too
     evidence = f"{int(outside.sum())} of {len(rows)} rows lie outside their ball"
     if outside.any():
-        row = rows.assign(size=size).to_dict("records")[int(excess.fillna(np.inf).argmax())]
-        evidence += (
-            f"; {row['attack']}, {row['norm']} {row['domain']}: {row['size']:.4g} levels at {row['eps_levels']:g}"
-        )
+        row = rows.assign(change=size).iloc[int(excess.fillna(np.inf).argmax())]
+        evidence += f"; {row.attack}, {row.norm} {row.domain}: {row.change:.4g} levels at {row.eps_levels:g}"
     return Alarm(
         "outside_ball",
         bool(outside.any()),

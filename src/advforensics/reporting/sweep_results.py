@@ -20,12 +20,11 @@ class SweepResults:
 
     Args:
         folder: With ``sweep/``, and ``metrics.json`` and ``training.csv`` of the training if `advforensics train` ran.
-        defense: Its defense.
-        seed: Its training seed.
     """
 
-    def __init__(self, folder: Path, defense: str, seed: int) -> None:
-        self.folder, self.defense, self.seed = folder, defense, seed
+    def __init__(self, folder: Path) -> None:
+        facts = pd.read_parquet(folder / "sweep" / "samples.parquet", columns=["defense", "seed"]).iloc[0]
+        self.folder, self.defense, self.seed = folder, str(facts["defense"]), int(facts["seed"])
         self.gallery = folder / "sweep" / "gallery.png"
 
     def training(self) -> dict[str, float]:

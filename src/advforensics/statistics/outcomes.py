@@ -11,6 +11,7 @@ POSTPROCESSING = "postprocessing"  # knowledge of a forger without gradients or 
 CONDITION = ["norm", "domain", "attack", "eps_levels"]
 DISTORTIONS = ["linf_levels", "rms_levels", "l2"]
 DISTORTION_IN_NORM = {"linf": "linf_levels", "l2": "rms_levels"}  # the column with the distortion in the norm, levels
+SIZES = {"sample_id": "images", "group": "photographs", "seed": "seeds"}  # columns, and the names of their sizes
 REQUIRED = [
     *("sample_id", "group", "label", *CONDITION, "knowledge", "fell_to", "predicted", "correct", "score", *DISTORTIONS),
     *("task", "detector", "defense", "seed"),
@@ -68,8 +69,7 @@ def outcomes_by_defense(samples: pd.DataFrame) -> dict[str, Outcomes]:
     """Check a sample table and split it by defense, in alphabetical order.
 
     Raises:
-        ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
-            the same samples; clean rows (radius 0) are missing or differ between attacks of one norm and domain.
+        ValueError: As :func:`advforensics.statistics.curves.curves`.
     """
     missing = [column for column in REQUIRED if column not in samples]
     if missing:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from advforensics.reporting import style
 from advforensics.reporting.selection import Curve, select
+from advforensics.statistics.outcomes import SIZES
 from advforensics.statistics.radii import ALL
 
 
@@ -41,8 +42,7 @@ def draw_confusion_matrix(table: pd.DataFrame, class_names: Sequence[str]) -> Fi
     axes.tick_params(length=0)
     axes.set(xlabel="answer", ylabel="true class")
     axes.set_title(f"{style.words(defenses[0])}, clean pictures\n% of each true class", fontsize=9)
-    sizes = {"images": rows["sample_id"], "photographs": rows["group"], "seeds": rows["seed"]}
-    style.footnote(figure, style.sample_size(pd.DataFrame({name: [ids.nunique()] for name, ids in sizes.items()})))
+    style.footnote(figure, style.sample_size(rows[list(SIZES)].nunique().rename(SIZES).to_frame().T))
     return figure
 
 
