@@ -98,14 +98,13 @@ def _black_box_stronger(samples: pd.DataFrame) -> Alarm:
     # Rows of an attack are cumulative. A white box that runs after the black box has its successes too: no alarm then.
     stood = cascade[white].groupby(key, observed=True)["correct"].all().rename("stood").reset_index()
     fallen = cascade[~white & ~cascade["correct"]].merge(stood[stood["stood"]], on=key)
-    points = fallen.drop_duplicates(key).groupby([*CURVE, "eps_levels"], observed=True).size()
-    images = samples["sample_id"].nunique()
-    count = int(points.max()) if len(points) else 0
+    by_point = fallen.groupby([*CURVE, "eps_levels"], observed=True)
+    counts, images = by_point["sample_id"].nunique(), samples["sample_id"].nunique()
+    count = int(counts.max()) if len(counts) else 0
     evidence = f"at no radius did more than {count} of {images} images fall to a black box and to no white box"
     if beyond_chance(count, images):
-        norm, domain, eps = points.index[int(points.to_numpy().argmax())]
-        there = (fallen["norm"] == norm) & (fallen["domain"] == domain) & (fallen["eps_levels"] == eps)
-        attacks = ", ".join(sorted(fallen.loc[there, "fell_to"].unique()))
+        norm, domain, eps = counts.index[int(counts.to_numpy().argmax())]
+        attacks = ", ".join(sorted(by_point.get_group((norm, domain, eps))["fell_to"].unique()))
         evidence = (
             f"{norm} {domain}, {eps:g} levels: {count} of {images} images ({count / images:.1%}) fell to {attacks} and"
             " to no white-box attack"

@@ -35,10 +35,8 @@ def report_figures(results: Reported, tables: Mapping[str, pd.DataFrame]) -> Ite
     for norm, domain in swept.itertuples(index=False):
         yield f"robustness-{norm}-{domain}", draw_robustness_curves(table, Curve(norm, domain), len(classes), alarmed)
     if "comparisons" in tables:
-        robust = tables["robust_accuracy"].set_index("eps_levels").T
-        points = (
-            robust[[0.0, results.eps_levels]].set_axis(["clean", "robust"], axis=1).rename_axis("defense").reset_index()
-        )
+        robust = tables["robust_accuracy"].set_index("eps_levels").loc[[0.0, results.eps_levels]].T
+        points = robust.set_axis(["clean", "robust"], axis=1).rename_axis("defense").reset_index()
         note = f"{results.curve}. {style.sample_size(table)}. Means over trainings."
         yield "tradeoff", draw_tradeoff(points, results.eps_levels, note)
     if "brackets" in tables:
@@ -55,6 +53,5 @@ def report_figures(results: Reported, tables: Mapping[str, pd.DataFrame]) -> Ite
         yield f"confusion-{defense}", draw_confusion_matrix(clean[clean["defense"] == defense], classes)
     costs = pd.concat([detector.costs() for detector in results.detectors])
     yield "costs", draw_costs(costs, results.samples["sample_id"].nunique())
-    logs = [log for detector in results.detectors if (log := detector.training_log()) is not None]
-    if logs:
+    if logs := [log for detector in results.detectors if (log := detector.training_log()) is not None]:
         yield "training", draw_training_log(pd.concat(logs))

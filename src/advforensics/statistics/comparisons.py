@@ -76,13 +76,9 @@ def comparisons(samples: pd.DataFrame, conditions: Sequence[Condition]) -> pd.Da
                 names, correct = names[::-1], correct[::-1]
             outcomes = by_defense[names[0]]
             group = outcomes.group[outcomes.rows_by_seed()[0]]
-            rows.append(
-                {
-                    **dict(zip(COLUMNS, (*condition, *names), strict=False)),
-                    **vars(difference(correct[0], correct[1], group)),
-                    **{"images": len(group), "photographs": len(set(group)), "seeds": min(map(len, correct))},
-                }
-            )
+            key = dict(zip(COLUMNS, (*condition, *names), strict=False))
+            sizes = {"images": len(group), "photographs": len(set(group)), "seeds": min(map(len, correct))}
+            rows.append({**key, **vars(difference(correct[0], correct[1], group)), **sizes})
     table = pd.DataFrame(rows)
     corrected = multipletests(table["p"].fillna(1.0), method="holm")[1]  # an unknown p counts as a comparison too
     return table.assign(p_holm=np.where(table["p"].isna(), np.nan, corrected), comparisons=len(table))[COLUMNS]

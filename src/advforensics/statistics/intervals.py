@@ -182,9 +182,7 @@ def _draw_counts(size: int, resamples: int, rng: np.random.Generator) -> Floats:
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, NaN where the denominator is 0."""
-    quotient = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
-    return quotient
+    return np.asarray(np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0))
 
 
 def _nan_mean(values: Floats, weights: Floats, axis: int) -> Floats:

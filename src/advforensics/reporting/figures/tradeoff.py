@@ -27,8 +27,7 @@ def draw_tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
         )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("clean accuracy")
-    axes.set_ylabel(f"robust accuracy at {style.format_radius(eps_levels)}")
+    axes.set(xlabel="clean accuracy", ylabel=f"robust accuracy at {style.format_radius(eps_levels)}")
     axes.set_title("Robust against clean accuracy; line: Pareto front", loc="left")
     style.legend(axes)
     style.footnote(figure, note)
