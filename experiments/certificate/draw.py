@@ -53,7 +53,7 @@ def bracket(axes: Axes, rows: pd.DataFrame, label: str, colour: str) -> None:
     axes.fill_between(EPS_LEVELS, lower.estimate, upper.estimate, color=colour, alpha=0.15, linewidth=0)
     axes.plot(EPS_LEVELS, upper.estimate, color=colour, label=f"{label}: left by the attack")
     axes.plot(EPS_LEVELS, lower.estimate, color=colour, linestyle=":", label=f"{label}: proved")
-    for limit in (upper.limits()[1], lower.limits()[0]):
+    for limit in (upper.columns()["high"], lower.columns()["low"]):
         axes.plot(EPS_LEVELS, limit, color=colour, linewidth=0.5, alpha=0.7)
 
 

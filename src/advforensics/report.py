@@ -11,18 +11,11 @@ from omegaconf import DictConfig
 
 from advforensics.reporting import style, summaries
 from advforensics.reporting.figures.files import save
-from advforensics.reporting.findings import (
-    Curve,
-    alarm_warnings,
-    comparison_sentence,
-    format_curve,
-    reported_curve,
-    robustness_sentences,
-)
+from advforensics.reporting.findings import alarm_warnings, comparison_sentence, reported_curve, robustness_sentences
 from advforensics.reporting.page import render
 from advforensics.reporting.report_figures import report_figures
-from advforensics.reporting.selection import select
-from advforensics.reporting.sweep_results import SweepResults
+from advforensics.reporting.selection import Curve, select
+from advforensics.reporting.sweep_results import Reported, SweepResults
 from advforensics.statistics.brackets import brackets
 from advforensics.statistics.comparisons import Condition, comparisons
 from advforensics.statistics.curves import curves
@@ -58,28 +51,25 @@ def report(cfg: DictConfig) -> str:
             f"no sample table in {runs}/*/sweep: run `advforensics sweep checkpoint={runs}/NAME/checkpoint.pt` first"
         )
     samples = read_samples(*paths)
-    classes = samples.attrs["classes"]
-    null = classes[0] if samples.attrs["null_first"] else None
     order = list(style.styles(samples["defense"].unique()))
-    detectors = sorted(map(_detector, paths), key=lambda detector: (order.index(detector.defense), detector.seed))
-    fired: dict[str, list[str]] = {defense: [] for defense in order}
-    for detector in detectors:
-        fired[detector.defense] += [name for name in detector.fired() if name not in fired[detector.defense]]
-
+    detectors = [SweepResults(path.parents[1]) for path in paths]
+    detectors.sort(key=lambda detector: (order.index(detector.defense), detector.seed))
     table = _ordered(curves(samples, resamples=cfg.resamples), order)
     summary = _ordered(radii(samples, cfg.area_levels, resamples=cfg.resamples), order)
-    audit = detectors[0].leak_audit()
     curve = reported_curve(table)
+    results = Reported(samples, detectors, table, summary, curve, cfg.eps_levels)
+
+    fired, audit = results.fired, detectors[0].leak_audit()
     finding = list(alarm_warnings(fired))
     finding += [f"WARNING: the data: {warning}." for warning in (audit["warnings"] if audit else ())]
-    finding += robustness_sentences(table, curve, cfg.eps_levels, null, fired)
-    robust = select(table, attack=WORST, metric="accuracy", norm=curve[0], domain=curve[1])
+    finding += robustness_sentences(table, curve, cfg.eps_levels, results.null, fired)
+    robust = select(table, attack=WORST, metric="accuracy", **curve._asdict())
     robust = robust.pivot_table(index="eps_levels", columns="defense", values="estimate").reset_index()
     tables = {"curves": table, "radii": summary, "robust_accuracy": robust}  # the last one as ``dvc plots`` needs it
     texts = {
         "accuracies": summaries.accuracies(table, curve),
-        "robustness": summaries.robustness(table, summary, curve, detectors, cfg.eps_levels, null),
-        "medians": summaries.medians(summary, curve, classes),
+        "robustness": summaries.robustness(results),
+        "medians": summaries.medians(results),
     }
     if len(order) > 1:
         compared = comparisons(samples, _compared_conditions(table, curve, cfg.eps_levels))
@@ -99,36 +89,20 @@ def report(cfg: DictConfig) -> str:
     if audit:
         texts["leaks"] = summaries.leaks(audit)
 
-    alarmed = {defense for defense, names in fired.items() if names}
     figures = {}
-    for name, figure in report_figures(tables, samples, detectors, classes, alarmed, curve, cfg.eps_levels):
+    for name, figure in report_figures(results, tables):
         _, figures[name] = save(figure, folder / "figures", name)
     for name, written in tables.items():
         written.to_csv(folder / f"{name}.csv", index=False)
     shutil.rmtree(folder / "metrics", ignore_errors=True)  # of defenses that are no more
     (folder / "metrics").mkdir()
-    for defense, numbers in summaries.headline(table, summary, curve, fired, cfg.eps_levels).items():
+    for defense, numbers in summaries.headline(results).items():
         (folder / "metrics" / f"{defense}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
-    page = render(
-        finding=finding,
-        tables=texts,
-        figures=figures | detectors[0].data_figures(),
-        detectors=detectors,
-        samples=samples,
-        runs=runs,
-        classes=classes,
-        curve=format_curve(curve),
-    )
+    page = render(results, runs, finding, texts, figures | detectors[0].data_figures())
     (folder / "report.html").write_text(page, encoding="utf-8")
     log.info("%s/report.html\n%s", folder, "\n".join(finding))
     return "\n".join(finding)
-
-
-def _detector(path: Path) -> SweepResults:
-    """Return the results of the detector that a sample table is of."""
-    facts = pd.read_parquet(path, columns=["defense", "seed"]).iloc[0]
-    return SweepResults(path.parents[1], str(facts["defense"]), int(facts["seed"]))
 
 
 def _ordered(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:

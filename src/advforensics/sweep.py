@@ -32,6 +32,7 @@ from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.gallery import draw_gallery
 from advforensics.reporting.findings import reported_curve, robustness_sentences
+from advforensics.reporting.selection import Curve
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.curves import curves
 from advforensics.statistics.outcomes import WORST
@@ -175,7 +176,7 @@ def _figures(samples: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Yield a name and the figure of attack shares for each norm and domain."""
     shares, defense = attack_shares(samples), samples["defense"].iloc[0]
     for norm, domain in shares[["norm", "domain"]].drop_duplicates().itertuples(index=False):
-        yield f"attacks-{norm}-{domain}", draw_attack_shares(shares, defense, norm, domain)
+        yield f"attacks-{norm}-{domain}", draw_attack_shares(shares, defense, Curve(norm, domain))
 
 
 def _attacked(cfg: DictConfig) -> str:

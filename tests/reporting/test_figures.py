@@ -22,10 +22,12 @@ from advforensics.reporting.figures.gallery import draw_gallery
 from advforensics.reporting.figures.tradeoff import draw_tradeoff, pareto_front
 from advforensics.reporting.figures.training import draw_training_log
 from advforensics.reporting.figures.transfer import draw_transfer_matrix
+from advforensics.reporting.selection import Curve
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.brackets import brackets
 from advforensics.statistics.radii import radii
 
+LINF = Curve("linf", "float")
 EPS = [0, 0.125, 0.25, 0.5, 1, 2, 4, 8]
 
 
@@ -64,7 +66,7 @@ def texts(figure: Figure) -> str:
 
 
 def test_robustness_has_a_line_and_a_band_per_defense_and_names_the_sample_size(curves: pd.DataFrame) -> None:
-    figure = draw_robustness_curves(curves, "linf", "float", classes=8)
+    figure = draw_robustness_curves(curves, LINF, classes=8)
     (axes,) = figure.axes
     assert legend_labels(axes) == ["baseline", "mine"]
     assert len(axes.lines) == 3  # and chance
@@ -75,19 +77,19 @@ def test_robustness_has_a_line_and_a_band_per_defense_and_names_the_sample_size(
 
 
 def test_a_curve_with_an_alarm_is_dashed_and_the_footnote_says_why(curves: pd.DataFrame) -> None:
-    figure = draw_robustness_curves(curves, "linf", "float", classes=8, alarmed={"mine"})
+    figure = draw_robustness_curves(curves, LINF, classes=8, alarmed={"mine"})
     (axes,) = figure.axes
     assert legend_labels(axes) == ["baseline", "mine (alarm)"]
     assert [line.get_linestyle() for line in axes.lines[1:]] == ["-", "--"]
     assert "Dashed: an alarm fired" in texts(figure)
-    quiet = draw_robustness_curves(curves, "linf", "float", classes=8, alarmed={"another"})
+    quiet = draw_robustness_curves(curves, LINF, classes=8, alarmed={"another"})
     assert "Dashed" not in texts(quiet)
 
 
 def test_the_curve_of_a_detector_without_gradients_is_drawn_as_an_upper_bound(curves: pd.DataFrame) -> None:
     single = (curves["defense"] == "mine") & (curves["attack"] != "worst")
     figure = draw_robustness_curves(
-        curves.assign(knowledge=curves["knowledge"].mask(single, "black box")), "linf", "float", classes=8
+        curves.assign(knowledge=curves["knowledge"].mask(single, "black box")), LINF, classes=8
     )
     (axes,) = figure.axes
     assert legend_labels(axes) == ["baseline", "mine, at most"]
@@ -95,7 +97,7 @@ def test_the_curve_of_a_detector_without_gradients_is_drawn_as_an_upper_bound(cu
     assert lowest[0] > 0
     assert lowest[1] == 0
     assert "no attack saw gradients" in texts(figure)
-    assert "no attack saw gradients" not in texts(draw_robustness_curves(curves, "linf", "float", classes=8))
+    assert "no attack saw gradients" not in texts(draw_robustness_curves(curves, LINF, classes=8))
 
 
 def test_postprocessing_has_a_second_axis_in_decibels_and_shows_attacks_too(curves: pd.DataFrame) -> None:
@@ -113,11 +115,11 @@ def test_postprocessing_has_a_second_axis_in_decibels_and_shows_attacks_too(curv
 
 def test_attack_shares_are_stacked() -> None:
     shares = attack_shares(sample_table(attacks=("fgsm", "pgd", "pgd_l2", "postprocessing"), domains=("float", "8bit")))
-    (axes,) = draw_attack_shares(shares, "baseline", "linf", "float").axes
+    (axes,) = draw_attack_shares(shares, "baseline", LINF).axes
     assert legend_labels(axes) == ["wrong when clean", "fgsm", "pgd", "stands"]
     assert len(axes.collections) == 4
     with pytest.raises(ValueError, match=r"no results for .*mine"):
-        draw_attack_shares(shares, "mine", "linf", "float")
+        draw_attack_shares(shares, "mine", LINF)
 
 
 def test_a_bracket_has_two_curves_per_defense_and_is_shaded_if_both_are_of_one_detector() -> None:
@@ -137,13 +139,13 @@ def test_a_bracket_has_two_curves_per_defense_and_is_shaded_if_both_are_of_one_d
 
 def test_median_radii_have_a_mark_per_class_and_defense() -> None:
     table = radii(sample_table(defenses=("baseline", "mine")), resamples=20)
-    (axes,) = draw_median_radii(table, "linf", "float", ["pristine", "blur", "noise"]).axes
+    (axes,) = draw_median_radii(table, LINF, ["pristine", "blur", "noise"]).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["pristine", "blur", "noise", "all"]
     assert legend_labels(axes) == ["baseline", "mine"]
     assert [len(np.asarray(line.get_xdata())) for line in axes.lines] == [4, 4]
     assert axes.transData.transform((0, 0))[0] > axes.transAxes.transform((0, 0))[0]  # 0 is inside the axes
     with pytest.raises(ValueError, match=r"no results for .*l2"):
-        draw_median_radii(table, "l2", "float", ["pristine", "blur", "noise"])
+        draw_median_radii(table, Curve("l2", "float"), ["pristine", "blur", "noise"])
 
 
 def test_costs_are_forward_and_backward_passes_per_image() -> None:
@@ -167,7 +169,7 @@ def test_a_transfer_matrix_shows_every_pair_with_its_interval() -> None:
 
 
 def test_radii_are_evenly_spaced_and_written_as_fractions(curves: pd.DataFrame) -> None:
-    (axes,) = draw_robustness_curves(curves, "linf", "float", classes=8).axes
+    (axes,) = draw_robustness_curves(curves, LINF, classes=8).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"]
     assert list(axes.get_xticks()) == list(range(8))
 
@@ -176,13 +178,13 @@ def test_radii_are_evenly_spaced_and_written_as_fractions(curves: pd.DataFrame) 
 def test_below_one_level_linf_allows_no_change_of_an_8bit_picture(
     curves: pd.DataFrame, norm: str, domain: str, noted: bool
 ) -> None:
-    figure = draw_robustness_curves(curves, norm, domain, classes=8)
+    figure = draw_robustness_curves(curves, Curve(norm, domain), classes=8)
     assert ("no change possible below 1 level" in texts(figure)) == noted
 
 
 def test_a_curve_that_was_not_swept_is_refused(curves: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match=r"'norm': 'l1'"):
-        draw_robustness_curves(curves, "l1", "float", classes=8)
+        draw_robustness_curves(curves, Curve("l1", "float"), classes=8)
 
 
 def test_training_logs_show_the_mean_and_every_seed() -> None:
@@ -252,7 +254,7 @@ def test_a_defense_keeps_its_colour_beside_other_defenses() -> None:
 
 def test_saving_a_figure_twice_gives_the_same_png_and_svg(curves: pd.DataFrame, tmp_path: Path) -> None:
     def write(folder: str) -> list[bytes]:
-        figure = draw_robustness_curves(curves, "linf", "8bit", classes=8)
+        figure = draw_robustness_curves(curves, Curve("linf", "8bit"), classes=8)
         return [path.read_bytes() for path in save(figure, tmp_path / folder, "curve")]
 
     assert write("first") == write("second")

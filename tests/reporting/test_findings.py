@@ -14,6 +14,7 @@ from advforensics.reporting.findings import (
     format_share,
     robustness_sentences,
 )
+from advforensics.reporting.selection import Curve
 from advforensics.statistics.curves import curves
 
 
@@ -72,7 +73,7 @@ def test_what_only_black_boxes_have_attacked_is_at_most_so_robust() -> None:
     samples = sample_table(photographs=20)
     for knowledge, written in (("black box", True), ("white box", False)):
         table = curves(samples.assign(knowledge=knowledge), resamples=20)
-        (finding,) = robustness_sentences(table, ("linf", "float"), 0.5, "real", {"baseline": []})
+        (finding,) = robustness_sentences(table, Curve("linf", "float"), 0.5, "real", {"baseline": []})
         assert ("right on clean pictures, at most " in finding) is written
         assert " under attack when " in finding
 
@@ -101,7 +102,7 @@ def unbalanced(answer: int | None) -> tuple[set[str], str]:
     samples["correct"] = samples["predicted"] == samples["label"]
     fired = [alarm.name for alarm in sample_table_alarms(samples) if alarm.fired]
     (finding,) = robustness_sentences(
-        curves(samples, resamples=20), ("linf", "float"), 0.5, "real", {"baseline": fired}
+        curves(samples, resamples=20), Curve("linf", "float"), 0.5, "real", {"baseline": fired}
     )
     return set(fired), finding
 

@@ -21,8 +21,8 @@ def sample_table_alarms(samples: pd.DataFrame) -> list[Alarm]:
     Raises:
         ValueError: If the table is empty, holds more than one detector, or has no rows at ``eps_levels`` 0.
     """
-    if samples.empty or len(samples[["defense", "seed"]].drop_duplicates()) > 1:
-        found = samples[["defense", "seed"]].drop_duplicates().to_dict("records")
+    found = samples[["defense", "seed"]].drop_duplicates().to_dict("records")
+    if len(found) != 1:
         raise ValueError(f"alarms need the sample table of one detector, this one has {found}; select one")
     if not (samples["eps_levels"] == 0).any():
         raise ValueError("the sample table has no rows at eps_levels 0: sweep again with 0 among the radii")
@@ -98,14 +98,13 @@ def _black_box_stronger(samples: pd.DataFrame) -> Alarm:
     # Rows of an attack are cumulative. A white box that runs after the black box has its successes too: no alarm then.
     stood = cascade[white].groupby(key, observed=True)["correct"].all().rename("stood").reset_index()
     fallen = cascade[~white & ~cascade["correct"]].merge(stood[stood["stood"]], on=key)
-    points = fallen.drop_duplicates(key).groupby([*CURVE, "eps_levels"], observed=True).size()
-    images = samples["sample_id"].nunique()
-    count = int(points.max()) if len(points) else 0
+    by_point = fallen.groupby([*CURVE, "eps_levels"], observed=True)
+    counts, images = by_point["sample_id"].nunique(), samples["sample_id"].nunique()
+    count = int(counts.max()) if len(counts) else 0
     evidence = f"at no radius did more than {count} of {images} images fall to a black box and to no white box"
     if beyond_chance(count, images):
-        norm, domain, eps = points.index[int(points.to_numpy().argmax())]
-        there = (fallen["norm"] == norm) & (fallen["domain"] == domain) & (fallen["eps_levels"] == eps)
-        attacks = ", ".join(sorted(fallen.loc[there, "fell_to"].unique()))
+        norm, domain, eps = counts.index[int(counts.to_numpy().argmax())]
+        attacks = ", ".join(sorted(by_point.get_group((norm, domain, eps))["fell_to"].unique()))
         evidence = (
             f"{norm} {domain}, {eps:g} levels: {count} of {images} images ({count / images:.1%}) fell to {attacks} and"
             " to no white-box attack"
@@ -145,10 +144,8 @@ def _outside_ball(samples: pd.DataFrame) -> Alarm:
     outside = ~(excess <= TOLERANCE * (1 + rows["eps_levels"]))  # NaN is outside too
     evidence = f"{int(outside.sum())} of {len(rows)} rows lie outside their ball"
     if outside.any():
-        row = rows.assign(size=size).to_dict("records")[int(excess.fillna(np.inf).argmax())]
-        evidence += (
-            f"; {row['attack']}, {row['norm']} {row['domain']}: {row['size']:.4g} levels at {row['eps_levels']:g}"
-        )
+        row = rows.assign(change=size).iloc[int(excess.fillna(np.inf).argmax())]
+        evidence += f"; {row.attack}, {row.norm} {row.domain}: {row.change:.4g} levels at {row.eps_levels:g}"
     return Alarm(
         "outside_ball",
         bool(outside.any()),

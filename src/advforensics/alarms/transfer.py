@@ -12,7 +12,7 @@ def transfer_stronger(samples: pd.DataFrame) -> Alarm:
     """Tell whether more images of a target fall to pictures made on another detector than to those made on itself.
 
     Args:
-        samples: As for :func:`~advforensics.statistics.transfer.matrix`.
+        samples: As for :func:`~advforensics.statistics.transfer.transfer_scores`.
     """
     clean = samples[(samples["eps_levels"] == 0) & (samples["surrogate"] == CONTROL) & samples["correct"]]
     right = clean[["target", "domain", "sample_id"]]

@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 
 from advforensics.reporting import style
-from advforensics.reporting.selection import single_row, upper_bounds
+from advforensics.reporting.selection import Curve, single_row, upper_bounds
 from advforensics.statistics.intervals import FEW_PHOTOGRAPHS, format_interval
 from advforensics.statistics.outcomes import WORST
 
 SIGNIFICANCE_LEVEL = 0.05
-
-Curve = tuple[str, str]  # norm and domain, which identify a curve of robust accuracy
 
 
 def reported_curve(table: pd.DataFrame) -> Curve:
@@ -30,17 +28,11 @@ def reported_curve(table: pd.DataFrame) -> Curve:
     swept_for_all = swept.index[swept == table["defense"].nunique()]
     for curve in product(style.NORMS, style.DOMAINS):
         if curve in swept_for_all:
-            return curve
+            return Curve(*curve)
     raise ValueError(
         f"runs: no norm and domain was swept for all of {list(table['defense'].unique())}; sweep all in one, or write"
         " a report for each"
     )
-
-
-def format_curve(curve: Curve) -> str:
-    """Write a norm and domain: L∞, float pictures."""
-    norm, domain = curve
-    return f"{style.NORMS[norm]}, {style.DOMAINS[domain]}"
 
 
 def format_share(row: Any) -> str:
@@ -89,15 +81,14 @@ def robustness_sentences(
     Raises:
         ValueError: That radius was not swept in that norm and domain.
     """
-    norm, domain = curve
     changed = {
         "linf": f"no pixel value changes by more than {style.format_radius(eps_levels)}",
         "l2": f"the root-mean-square change is at most {style.format_radius(eps_levels)}",
-    }[norm]
-    at_most = upper_bounds(table, norm, domain)
-    pictures = "" if domain == "float" else f" ({style.DOMAINS[domain]})"
+    }[curve.norm]
+    at_most = upper_bounds(table, curve)
+    pictures = "" if curve.domain == "float" else f" ({style.DOMAINS[curve.domain]})"
     for defense in table["defense"].unique():
-        key = {"defense": defense, "norm": norm, "domain": domain, "attack": WORST}
+        key = {"defense": defense, **curve._asdict(), "attack": WORST}
         clean, robust = (single_row(table, metric="accuracy", eps_levels=eps, **key) for eps in (0.0, eps_levels))
         text = f"{defense}: {format_share(clean)} right on clean pictures"
         text += f", {'at most ' * (defense in at_most)}{format_share(robust)} under attack when {changed}{pictures}"
@@ -124,7 +115,7 @@ def comparison_sentence(row: Any) -> str:
     """
     where = "on clean pictures" if row.eps_levels == 0 else f"at {style.format_radius(row.eps_levels)}"
     if (row.norm, row.domain) != ("linf", "float"):
-        where += f" ({format_curve((row.norm, row.domain))})"
+        where += f" ({Curve(row.norm, row.domain)})"
     patches, photographs = style.count(row.images, "patch"), style.count(row.photographs, "photograph")
     if np.isnan(row.p):
         return f"{row.first} and {row.second} cannot be compared {where}: only {patches} of {photographs}."

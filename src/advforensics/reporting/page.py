@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from advforensics.reporting.sweep_results import SweepResults
+from advforensics.reporting.sweep_results import Reported
 
 PACKAGES = ("advforensics", "torch", "pytorch-lightning", "torchattacks", "torchmetrics", "albumentations", "mlflow")
 CAPTIONS = {
@@ -38,28 +38,21 @@ CAPTIONS = {
 
 
 def render(
-    *,
+    results: Reported,
+    runs: Path,
     finding: Sequence[str],
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
-    detectors: Sequence[SweepResults],
-    samples: pd.DataFrame,
-    runs: Path,
-    classes: Sequence[str],
-    curve: str,
 ) -> str:
     """Return the page as HTML, with all figures inside.
 
     Args:
+        results: What the report is about.
+        runs: The folder of the detectors.
         finding: Sentences.
         tables: Of text, by name: ``accuracies``, ``robustness``, ``medians``; if available ``leaks``, ``pairs``,
             ``pictures``.
         figures: SVG files by figure name, in the order of the page.
-        detectors: The results of all detectors.
-        samples: The sample tables; their run facts are shown.
-        runs: The folder of the detectors.
-        classes: Class names by label.
-        curve: Norm and domain of the report, in words.
     """
     environment = Environment(
         loader=PackageLoader("advforensics.reporting", "templates"),
@@ -67,6 +60,7 @@ def render(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    samples, detectors = results.samples, results.detectors
     facts = samples.drop_duplicates(["defense", "seed"])
     galleries = {detector.defense: detector.gallery for detector in reversed(detectors)}
     return environment.get_template("report.html.j2").render(
@@ -76,11 +70,7 @@ def render(
             for name, table in tables.items()
         },
         figures=[
-            {
-                "name": name,
-                "svg": Markup(_inline_svg(path)),
-                "caption": CAPTIONS.get(name) or CAPTIONS[name.split("-")[0]],
-            }
+            {"name": name, "svg": _inline_svg(path), "caption": CAPTIONS.get(name) or CAPTIONS[name.split("-")[0]]}
             for name, path in figures.items()
         ],
         alarms=[(detector.defense, detector.seed, detector.alarms()) for detector in detectors],
@@ -89,8 +79,8 @@ def render(
         },
         task=facts["task"].iloc[0],
         detector=facts["detector"].iloc[0],
-        classes=classes,
-        curve=curve,
+        classes=results.classes,
+        curve=results.curve,
         images=samples["sample_id"].nunique(),
         photographs=samples["group"].nunique(),
         seeds=sorted(facts["seed"].unique()),
@@ -101,11 +91,11 @@ def render(
     )
 
 
-def _inline_svg(path: Path) -> str:
+def _inline_svg(path: Path) -> Markup:
     """Return an SVG file as an HTML element, without the XML prologue."""
     text = path.read_text(encoding="utf-8")
     # Ids of clip paths and glyphs must be unique on the page.
     prefix = path.stem.replace(".", "-")
     for reference in ('id="', 'href="#', "url(#"):
         text = text.replace(reference, f"{reference}{prefix}-")
-    return text[text.index("<svg") :]
+    return Markup(text[text.index("<svg") :])

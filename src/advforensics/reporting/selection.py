@@ -1,10 +1,22 @@
 """Rows of a tidy table by the values of its columns."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from advforensics.reporting import style
 from advforensics.statistics.outcomes import POSTPROCESSING, WORST
+
+
+class Curve(NamedTuple):
+    """What identifies a curve of robust accuracy: ``linf`` or ``l2``, and ``float``, ``8bit``, ``png`` or ``jpeg``."""
+
+    norm: str
+    domain: str
+
+    def __str__(self) -> str:
+        """Write it for a reader: L∞, float pictures."""
+        return f"{style.NORMS[self.norm]}, {style.DOMAINS[self.domain]}"
 
 
 def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
@@ -33,15 +45,14 @@ def single_row(table: pd.DataFrame, **values: Any) -> Any:
     return next(rows.itertuples(index=False))
 
 
-def upper_bounds(curves: pd.DataFrame, norm: str, domain: str) -> set[str]:
+def upper_bounds(curves: pd.DataFrame, curve: Curve) -> set[str]:
     """Return the defenses that no attack with gradients of the detector met: their curves are upper bounds.
 
     Args:
         curves: From `advforensics.statistics.curves.curves`.
-        norm: ``linf`` or ``l2``.
-        domain: ``float``, ``8bit``, ``png`` or ``jpeg``.
+        curve: Norm and domain.
     """
-    rows = curves[(curves["norm"] == norm) & (curves["domain"] == domain) & (curves["attack"] != WORST)]
-    attacks = rows[rows["knowledge"] != POSTPROCESSING]
+    rows = curves[(curves["norm"] == curve.norm) & (curves["domain"] == curve.domain)]
+    attacks = rows[(rows["attack"] != WORST) & (rows["knowledge"] != POSTPROCESSING)]
     seen = attacks["knowledge"].eq("white box").groupby(attacks["defense"]).any()
     return set(seen.index[~seen])

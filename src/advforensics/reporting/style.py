@@ -64,9 +64,9 @@ def words(name: str) -> str:
     return "8-bit examples" if name == "8bit" else name.replace("_", " ")
 
 
-def wide_figure() -> tuple[Figure, Axes]:
-    """Return a figure that has room for a legend beside its axes."""
-    figure = Figure(figsize=(6.6, 3.8))
+def figure_with_axes(width: float = 6.6, height: float = 3.8) -> tuple[Figure, Axes]:
+    """Return a figure of this size in inches, by default with room for a legend beside its axes."""
+    figure = Figure(figsize=(width, height))
     return figure, figure.add_subplot()
 
 

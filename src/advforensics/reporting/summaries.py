@@ -1,56 +1,40 @@
 """The numbers of a report: tables of text for the page, and the numbers for ``dvc metrics``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from advforensics.reporting import style
-from advforensics.reporting.findings import (
-    Curve,
-    format_curve,
-    format_difference,
-    format_p_value,
-    format_share,
-    is_significant,
-)
-from advforensics.reporting.selection import select, single_row
-from advforensics.reporting.sweep_results import SweepResults
+from advforensics.reporting.findings import format_difference, format_p_value, format_share, is_significant
+from advforensics.reporting.selection import Curve, select, single_row
+from advforensics.reporting.sweep_results import Reported
 from advforensics.statistics.intervals import format_interval
 from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.radii import ALL
 
 
-def headline(
-    table: pd.DataFrame, radii: pd.DataFrame, curve: Curve, fired: Mapping[str, Sequence[str]], eps_levels: float
-) -> dict[str, Any]:
+def headline(results: Reported) -> dict[str, Any]:
     """Return the numbers that ``dvc metrics`` compares, by defense: few, and of short names, for they share a line.
 
     Clean and robust accuracy, in the domain given and in 8-bit; the area under the curve; how many alarms fired.
     Robust accuracy in another norm than L∞ says so in its name: ``l2_float_0.5``.
-
-    Args:
-        table: From :func:`~advforensics.statistics.curves.curves`.
-        radii: From :func:`~advforensics.statistics.radii.radii`.
-        curve: Norm and domain, swept for every defense.
-        fired: Names of the alarms that fired, by defense.
-        eps_levels: Radius in levels.
     """
-    norm, own = curve
+    norm, own = results.curve
     kind = "" if norm == "linf" else f"{norm}_"
-    chosen = table[(table["attack"] == WORST) & (table["metric"] == "accuracy") & (table["norm"] == norm)]
+    fired = results.fired
     return {
         str(defense): {
             "clean": round(single_row(rows, domain=own, eps_levels=0.0).estimate, 4),
             **{
                 f"{kind}{domain}_{eps:g}": round(float(row["estimate"].iloc[0]), 4)
-                for domain, eps in ((own, eps_levels), (own, 1.0), ("8bit", 1.0))
+                for domain, eps in ((own, results.eps_levels), (own, 1.0), ("8bit", 1.0))
                 if not (row := rows[(rows["domain"] == domain) & (rows["eps_levels"] == eps)]).empty
             },
-            "area": round(_area(radii, str(defense), curve).estimate, 4),
+            "area": round(_area(results, str(defense)).estimate, 4),
             "alarms": len(fired[str(defense)]),
         }
-        for defense, rows in chosen.groupby("defense")
+        for defense, rows in select(results.curves, attack=WORST, metric="accuracy", norm=norm).groupby("defense")
     }
 
 
@@ -99,37 +83,23 @@ def leaks(audit: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["clue", "balanced accuracy", "chance", "leak"])
 
 
-def robustness(
-    table: pd.DataFrame,
-    radii: pd.DataFrame,
-    curve: Curve,
-    detectors: Sequence[SweepResults],
-    eps_levels: float,
-    null: str | None,
-) -> pd.DataFrame:
-    """Return one row per defense: area, median radius, share that passes as pristine, and costs, as text.
-
-    Args:
-        table: From :func:`~advforensics.statistics.curves.curves`.
-        radii: From :func:`~advforensics.statistics.radii.radii`.
-        curve: Norm and domain.
-        detectors: The results of all detectors.
-        eps_levels: Radius in levels.
-        null: The class of unaltered pictures, ``None`` if there is none.
-    """
+def robustness(results: Reported) -> pd.DataFrame:
+    """Return one row per defense: area, median radius, share that passes as pristine, and costs, as text."""
     rows = []
-    for defense in table["defense"].unique():
-        key = {"defense": defense, "norm": curve[0], "domain": curve[1]}
-        area, median = _area(radii, defense, curve), single_row(radii, metric="median_radius_levels", label=ALL, **key)
+    eps_levels, null = results.eps_levels, results.null
+    for defense in results.curves["defense"].unique():
+        key = {"defense": defense, **results.curve._asdict()}
+        area = _area(results, defense)
+        median = single_row(results.radii, metric="median_radius_levels", label=ALL, **key)
         row = {
             "defence": defense,
             f"area under the curve, ε 0 to {area.range_levels:g}": format_share(area),
             "median radius, levels": _format_levels(median),
         }
         if null is not None:
-            share = single_row(table, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **key)
+            share = single_row(results.curves, metric="passes_as_pristine", attack=WORST, eps_levels=eps_levels, **key)
             row[f"passes as {null}, ε {eps_levels:g}"] = format_share(share)
-        trainings = [detector for detector in detectors if detector.defense == defense]
+        trainings = [detector for detector in results.detectors if detector.defense == defense]
         training = pd.DataFrame([detector.training() for detector in trainings]).mean(numeric_only=True)
         sweep = pd.concat([detector.costs() for detector in trainings])[["seconds", "forward", "backward"]].sum()
         spent = training.reindex(["train_seconds", "train_forward_images", "train_backward_images"])
@@ -139,19 +109,13 @@ def robustness(
     return pd.DataFrame(rows)
 
 
-def medians(radii: pd.DataFrame, curve: Curve, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the median radius by class (rows) and defense (columns), as text with intervals.
-
-    Args:
-        radii: From :func:`~advforensics.statistics.radii.radii`.
-        curve: Norm and domain.
-        classes: Class names by label.
-    """
-    rows = select(radii, metric="median_radius_levels", norm=curve[0], domain=curve[1])
+def medians(results: Reported) -> pd.DataFrame:
+    """Return the median radius by class (rows) and defense (columns), as text with intervals."""
+    rows = select(results.radii, metric="median_radius_levels", **results.curve._asdict())
     text = rows.assign(text=[_format_levels(row) for row in rows.itertuples(index=False)])
     table = text.pivot_table(index="label", columns="defense", values="text", aggfunc="first", sort=False)
-    table = table.reindex([*range(len(classes)), ALL])
-    table.insert(0, "class", [*classes, "all"])
+    table = table.reindex([*range(len(results.classes)), ALL])
+    table.insert(0, "class", [*results.classes, "all"])
     return table
 
 
@@ -164,9 +128,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     rows: list[Any] = list(compared.itertuples(index=False))
     return pd.DataFrame(
         {
-            "where": f"{format_curve((row.norm, row.domain))}, ε {row.eps_levels:g}"
-            if row.eps_levels
-            else "clean pictures",
+            "where": f"{Curve(row.norm, row.domain)}, ε {row.eps_levels:g}" if row.eps_levels else "clean pictures",
             "first": row.first,
             "second": row.second,
             "first less second": format_difference(row),
@@ -178,8 +140,8 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _area(radii: pd.DataFrame, defense: str, curve: Curve) -> Any:
-    return single_row(radii, defense=defense, metric="area", norm=curve[0], domain=curve[1])
+def _area(results: Reported, defense: str) -> Any:
+    return single_row(results.radii, defense=defense, metric="area", **results.curve._asdict())
 
 
 def _format_levels(row: Any) -> str:

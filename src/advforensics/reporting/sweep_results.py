@@ -1,6 +1,8 @@
-"""Sweep results: the files that training, sweep and certificate write for one detector."""
+"""Sweep results: the files that training, sweep and certificate write for one detector, and all that a report shows."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pandas as pd
 
 from advforensics.alarms import alarm as alarms
 from advforensics.alarms.alarm import Alarm
+from advforensics.reporting.selection import Curve
 
 NOT_CHECKED = "alarms_not_checked"
 
@@ -17,12 +20,11 @@ class SweepResults:
 
     Args:
         folder: With ``sweep/``, and ``metrics.json`` and ``training.csv`` of the training if `advforensics train` ran.
-        defense: Its defense.
-        seed: Its training seed.
     """
 
-    def __init__(self, folder: Path, defense: str, seed: int) -> None:
-        self.folder, self.defense, self.seed = folder, defense, seed
+    def __init__(self, folder: Path) -> None:
+        facts = pd.read_parquet(folder / "sweep" / "samples.parquet", columns=["defense", "seed"]).iloc[0]
+        self.folder, self.defense, self.seed = folder, str(facts["defense"]), int(facts["seed"])
         self.gallery = folder / "sweep" / "gallery.png"
 
     def training(self) -> dict[str, float]:
@@ -70,3 +72,43 @@ class SweepResults:
 
     def _identified(self, table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(defense=self.defense, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a report is about.
+
+    Attributes:
+        samples: The sample tables of all detectors.
+        detectors: Their other results.
+        curves: From :func:`~advforensics.statistics.curves.curves`.
+        radii: From :func:`~advforensics.statistics.radii.radii`.
+        curve: Norm and domain of the findings, swept for every defense.
+        eps_levels: Radius of the findings, in levels.
+    """
+
+    samples: pd.DataFrame
+    detectors: Sequence[SweepResults]
+    curves: pd.DataFrame
+    radii: pd.DataFrame
+    curve: Curve
+    eps_levels: float
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by label."""
+        return list(self.samples.attrs["classes"])
+
+    @property
+    def null(self) -> str | None:
+        """The class of unaltered pictures, ``None`` if there is none."""
+        return self.classes[0] if self.samples.attrs["null_first"] else None
+
+    @property
+    def fired(self) -> dict[str, list[str]]:
+        """Names of the alarms that fired, by defense."""
+        fired: dict[str, list[str]] = {defense: [] for defense in self.curves["defense"].unique()}
+        for detector in self.detectors:
+            names = fired[detector.defense]
+            names += [name for name in detector.fired() if name not in names]
+        return fired

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from advforensics.statistics.outcomes import POSTPROCESSING
+from advforensics.statistics.outcomes import POSTPROCESSING, SIZES
 
 STANDS = "stands"
 CLEAN = "clean"  # wrong on the clean picture
@@ -33,9 +33,7 @@ def attack_shares(samples: pd.DataFrame) -> pd.DataFrame:
     # An attack that felled no image at a radius gets a row with 0 there, so that a figure can stack the shares.
     full = shares.pivot_table(index=CURVE, columns="fell_to", values="share", fill_value=0.0)
     full = full[sorted(full, key=lambda name: order.index(str(name)))]
-    counts = {"images": "sample_id", "photographs": "group", "seeds": "seed"}
-    by_defense = rows.groupby("defense", observed=True)
-    sizes = pd.DataFrame({name: by_defense[column].nunique() for name, column in counts.items()})
+    sizes = rows.groupby("defense", observed=True)[list(SIZES)].nunique().rename(columns=SIZES)
     return full.melt(ignore_index=False, value_name="share").reset_index().merge(sizes, on="defense")
 
 

@@ -50,13 +50,11 @@ def brackets(samples: pd.DataFrame, certificates: pd.DataFrame, resamples: int =
             }
             group = outcomes.group[index]
             bootstrap = Bootstrap(group, outcomes.seed[index], resamples=resamples)
-            sizes = {"images": certified["sample_id"].nunique(), "photographs": len(set(group))}
+            sizes = {"seeds": certified["seed"].nunique(), "images": certified["sample_id"].nunique()}
+            sizes["photographs"] = len(set(group))
             for curve, correct in bounds.items():
-                score = bootstrap.mean(correct)
-                low, high = score.limits()
                 key = {"defense": defense, "norm": norm, "method": method, "curve": curve, "eps_levels": eps}
-                scores = {"estimate": score.estimate, "low": low, "high": high, "seeds": certified["seed"].nunique()}
-                rows.append(pd.DataFrame({**key, **scores, **sizes}))
+                rows.append(pd.DataFrame({**key, **bootstrap.mean(correct).columns(), **sizes}))
     return pd.concat(rows, ignore_index=True)
 
 

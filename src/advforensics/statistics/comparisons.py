@@ -76,15 +76,12 @@ def comparisons(samples: pd.DataFrame, conditions: Sequence[Condition]) -> pd.Da
                 names, correct = names[::-1], correct[::-1]
             outcomes = by_defense[names[0]]
             group = outcomes.group[outcomes.rows_by_seed()[0]]
-            rows.append(
-                {
-                    **dict(zip(COLUMNS, (*condition, *names), strict=False)),
-                    **vars(difference(correct[0], correct[1], group)),
-                    **{"images": len(group), "photographs": len(set(group)), "seeds": min(map(len, correct))},
-                }
-            )
+            key = dict(zip(COLUMNS, (*condition, *names), strict=False))
+            sizes = {"images": len(group), "photographs": len(set(group)), "seeds": min(map(len, correct))}
+            rows.append({**key, **vars(difference(correct[0], correct[1], group)), **sizes})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=_holm(table["p"]), comparisons=len(table))[COLUMNS]
+    corrected = multipletests(table["p"].fillna(1.0), method="holm")[1]  # an unknown p counts as a comparison too
+    return table.assign(p_holm=np.where(table["p"].isna(), np.nan, corrected), comparisons=len(table))[COLUMNS]
 
 
 def difference(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Difference:
@@ -118,12 +115,6 @@ def difference(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Differ
     half_width = float(stats.t.ppf(0.975, freedom) * error)
     p = max(float(2 * stats.t.sf(abs(estimate) / error, freedom)), least_p)
     return Difference(estimate, max(estimate - half_width, -1.0), min(estimate + half_width, 1.0), p)
-
-
-def _holm(p: "pd.Series[float]") -> NDArray[np.float64]:
-    """Correct p-values by Holm's method; NaN stays NaN, and counts as a comparison."""
-    corrected = multipletests(p.fillna(1.0), method="holm")[1]
-    return np.where(p.isna(), np.nan, corrected)
 
 
 def _correct(outcomes: Outcomes, defense: str, condition: Condition) -> NDArray[np.bool_]:

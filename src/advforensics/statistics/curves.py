@@ -55,9 +55,8 @@ def curves(samples: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
         sizes = {"images": len(set(outcomes.sample)), "photographs": len(set(outcomes.group))}
         sizes["seeds"] = len(outcomes.rows_by_seed())
         for metric, conditions, score in _scores(outcomes, resamples, samples.attrs.get("null_first", True)):
-            low, high = score.limits()
-            limits = {"estimate": score.estimate, "low": low, "high": high}
-            parts.append(outcomes.conditions.iloc[conditions].assign(defense=defense, metric=metric, **limits, **sizes))
+            scored = outcomes.conditions.iloc[conditions]
+            parts.append(scored.assign(defense=defense, metric=metric, **score.columns(), **sizes))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 

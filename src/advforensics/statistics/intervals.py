@@ -20,7 +20,6 @@ from scipy import sparse
 
 Floats = NDArray[np.float64]
 
-QUANTILES = (0.025, 0.975)
 FEW_PHOTOGRAPHS = 10  # with fewer, the bootstrap cannot show how much photographs differ
 
 
@@ -56,17 +55,16 @@ class Replicates:
         """The score on the original table, shape ``(...)``."""
         return np.asarray(self.scores[..., 0])
 
-    def limits(self) -> tuple[Floats, Floats]:
-        """Return the lower and upper limits of the 95% intervals, each of shape ``(...)``."""
+    def columns(self) -> dict[str, Floats]:
+        """Return ``estimate`` and the limits ``low`` and ``high`` of the 95% intervals, each of shape ``(...)``."""
         resampled = self.scores[..., 1:]
-        limits = pd.DataFrame(resampled.reshape(-1, resampled.shape[-1]).T).quantile(list(QUANTILES)).to_numpy()
+        limits = pd.DataFrame(resampled.reshape(-1, resampled.shape[-1]).T).quantile([0.025, 0.975]).to_numpy()
         low, high = limits.reshape(2, *resampled.shape[:-1])
-        return low, high
+        return {"estimate": self.estimate, "low": low, "high": high}
 
     def interval(self) -> Interval:
         """Return the interval of a single score: ``scores`` has the shape ``(1 + resamples,)``."""
-        low, high = self.limits()
-        return Interval(float(self.estimate), float(low), float(high))
+        return Interval(**{name: float(value) for name, value in self.columns().items()})
 
 
 class Bootstrap:
@@ -184,9 +182,7 @@ def _draw_counts(size: int, resamples: int, rng: np.random.Generator) -> Floats:
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, NaN where the denominator is 0."""
-    quotient = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
-    return quotient
+    return np.asarray(np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0))
 
 
 def _nan_mean(values: Floats, weights: Floats, axis: int) -> Floats:

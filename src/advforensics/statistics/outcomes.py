@@ -11,6 +11,7 @@ POSTPROCESSING = "postprocessing"  # knowledge of a forger without gradients or 
 CONDITION = ["norm", "domain", "attack", "eps_levels"]
 DISTORTIONS = ["linf_levels", "rms_levels", "l2"]
 DISTORTION_IN_NORM = {"linf": "linf_levels", "l2": "rms_levels"}  # the column with the distortion in the norm, levels
+SIZES = {"sample_id": "images", "group": "photographs", "seed": "seeds"}  # columns, and the names of their sizes
 REQUIRED = [
     *("sample_id", "group", "label", *CONDITION, "knowledge", "fell_to", "predicted", "correct", "score", *DISTORTIONS),
     *("task", "detector", "defense", "seed"),
@@ -68,11 +69,9 @@ def outcomes_by_defense(samples: pd.DataFrame) -> dict[str, Outcomes]:
     """Check a sample table and split it by defense, in alphabetical order.
 
     Raises:
-        ValueError: A column is missing; tasks or detectors are mixed; attacks or seeds of one defense were not run on
-            the same samples; clean rows (radius 0) are missing or differ between attacks of one norm and domain.
+        ValueError: As :func:`advforensics.statistics.curves.curves`.
     """
-    missing = [column for column in REQUIRED if column not in samples]
-    if missing:
+    if missing := [column for column in REQUIRED if column not in samples]:
         raise ValueError(f"the sample table lacks the columns {missing}; write it again with `advforensics sweep`")
     if samples.empty:
         raise ValueError("the sample table is empty; sweep a detector first")
@@ -96,24 +95,20 @@ def _outcomes(rows: pd.DataFrame, defense: str) -> Outcomes:
     label = first["label"].to_numpy(np.int64)
     predicted, score = matrix("predicted").astype(np.int64), matrix("score")
     pristine = predicted == 0
-    worst, worst_predicted, worst_pristine, worst_score = [], [], [], []
     attacks = conditions[conditions["knowledge"] != POSTPROCESSING]
-    for _, at_radius in attacks.groupby(["norm", "domain", "eps_levels"], observed=True):
-        index = at_radius.index.to_numpy()
-        worst.append(index[0])
-        first_success = (predicted[index] == label).argmin(axis=0)
-        worst_predicted.append(predicted[index, :][first_success, np.arange(images)])
-        worst_pristine.append(pristine[index].any(axis=0))
-        worst_score.append(np.where(label == 0, score[index].max(axis=0), score[index].min(axis=0)))
-    worst_case = conditions.iloc[worst].assign(attack=WORST, knowledge="any")
+    by_radius = attacks.groupby(["norm", "domain", "eps_levels"], observed=True)
+    radii = [at_radius.index.to_numpy() for _, at_radius in by_radius]
+    worst_case = conditions.iloc[[index[0] for index in radii]].assign(attack=WORST, knowledge="any")
     all_conditions = pd.concat([conditions, worst_case], ignore_index=True)
-    predicted = np.vstack([predicted, *worst_predicted])
+    first_successes = [index[(predicted[index] == label).argmin(axis=0)] for index in radii]
+    predicted = np.vstack([predicted, *(predicted[first, np.arange(images)] for first in first_successes)])
+    worst_score = [np.where(label == 0, score[index].max(axis=0), score[index].min(axis=0)) for index in radii]
     return Outcomes(
         conditions=all_conditions,
         clean=_clean_conditions(all_conditions, predicted, defense),
         attack_conditions=len(conditions),
         predicted=predicted,
-        pristine=np.vstack([pristine, *worst_pristine]),
+        pristine=np.vstack([pristine, *(pristine[index].any(axis=0) for index in radii)]),
         score=np.vstack([score, *worst_score]),
         distortion={name: matrix(name) for name in DISTORTIONS},
         sample=first["sample_id"].to_numpy(object),
@@ -130,9 +125,8 @@ def _sorted(rows: pd.DataFrame, defense: str) -> tuple[pd.DataFrame, int]:
     condition = rows.groupby(CONDITION, observed=True).ngroup()
     rows = rows.assign(condition=condition, image=training * len(names) + sample).sort_values(["condition", "image"])
     images = len(seeds) * len(names)
-    counts = rows.groupby("condition").size()
-    duplicates = rows.loc[rows.duplicated(["condition", "image"]), "condition"]
-    if wrong := sorted({*counts.index[counts != images], *duplicates}):
+    counts = rows.groupby("condition")["image"].agg(["size", "nunique"])
+    if len(wrong := counts.index[(counts != images).any(axis=1)]):
         found = rows[rows["condition"] == wrong[0]]
         raise ValueError(
             f"defense {defense}, {_name(found.iloc[0])}: {len(found)} rows, but one is needed for each of {len(names)}"

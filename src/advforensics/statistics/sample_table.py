@@ -47,12 +47,8 @@ def write_samples(
         null_first: Whether the first class means an unaltered picture; kept there too.
     """
     table = pa.Table.from_pandas(rows.assign(**facts), preserve_index=False)
-    metadata = {
-        **(table.schema.metadata or {}),
-        METADATA_KEY: json.dumps(
-            {"format": FORMAT, "classes": list(classes), "null_first": null_first, **facts}
-        ).encode(),
-    }
+    about = {"format": FORMAT, "classes": list(classes), "null_first": null_first, **facts}
+    metadata = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(about).encode()}
     with atomic(path) as unfinished:
         pq.write_table(table.replace_schema_metadata(metadata), unfinished)
 

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from advforensics.reporting import style
-from advforensics.reporting.selection import select
+from advforensics.reporting.selection import Curve, select
+from advforensics.statistics.outcomes import SIZES
 from advforensics.statistics.radii import ALL
 
 
@@ -30,8 +31,7 @@ def draw_confusion_matrix(table: pd.DataFrame, class_names: Sequence[str]) -> Fi
     counts = np.zeros((classes, classes))
     np.add.at(counts, (rows["label"].to_numpy(), rows["predicted"].to_numpy()), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(1.7 + 0.45 * classes, 1.6 + 0.45 * classes))
-    axes = figure.add_subplot()
+    figure, axes = style.figure_with_axes(1.7 + 0.45 * classes, 1.6 + 0.45 * classes)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for true, predicted in np.argwhere(counts > 0):
         value = share[true, predicted]
@@ -42,28 +42,25 @@ def draw_confusion_matrix(table: pd.DataFrame, class_names: Sequence[str]) -> Fi
     axes.tick_params(length=0)
     axes.set(xlabel="answer", ylabel="true class")
     axes.set_title(f"{style.words(defenses[0])}, clean pictures\n% of each true class", fontsize=9)
-    sizes = {"images": rows["sample_id"], "photographs": rows["group"], "seeds": rows["seed"]}
-    style.footnote(figure, style.sample_size(pd.DataFrame({name: [ids.nunique()] for name, ids in sizes.items()})))
+    style.footnote(figure, style.sample_size(rows[list(SIZES)].nunique().rename(SIZES).to_frame().T))
     return figure
 
 
 @mpl.rc_context(style.PAPER | {"axes.grid.axis": "x"})
-def draw_median_radii(radii: pd.DataFrame, norm: str, domain: str, class_names: Sequence[str]) -> Figure:
+def draw_median_radii(radii: pd.DataFrame, curve: Curve, class_names: Sequence[str]) -> Figure:
     """Draw the median radius of every class with its 95% interval, one mark per defense.
 
     Args:
         radii: From `advforensics.statistics.radii.radii`.
-        norm: ``linf`` or ``l2``.
-        domain: ``float``, ``8bit``, ``png`` or ``jpeg``.
+        curve: Norm and domain.
         class_names: By label.
 
     Raises:
         ValueError: The table has no such rows.
     """
-    rows = select(radii, metric="median_radius_levels", norm=norm, domain=domain)
+    rows = select(radii, metric="median_radius_levels", **curve._asdict())
     labels, styles = [*range(len(class_names)), ALL], style.styles(rows["defense"])
-    figure = Figure(figsize=(6.6, 1.4 + 0.13 * len(labels) * (len(styles) + 1)))
-    axes = figure.add_subplot()
+    figure, axes = style.figure_with_axes(height=1.4 + 0.13 * len(labels) * (len(styles) + 1))
     for index, (defense, (color, marker)) in enumerate(styles.items()):
         medians = rows[rows["defense"] == defense].set_index("label").reindex(labels)
         y = np.arange(len(labels)) + 0.7 * ((index + 0.5) / len(styles) - 0.5)
@@ -80,9 +77,9 @@ def draw_median_radii(radii: pd.DataFrame, norm: str, domain: str, class_names: 
     axes.set_yticks(range(len(labels)), [*class_names, "all"])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
-    axes.set_xlabel(f"median {style.RADIUS_LABELS[norm]}")
+    axes.set_xlabel(f"median {style.RADIUS_LABELS[curve.norm]}")
     style.legend(axes)
-    axes.set_title(f"Median radius by class, {style.DOMAINS[domain]}", loc="left")
+    axes.set_title(f"Median radius by class, {style.DOMAINS[curve.domain]}", loc="left")
     end = style.format_eps(largest)
     note = f"Median of the smallest radius at which an image falls: 0 if wrong when clean; {end} means {end} or more."
     style.footnote(figure, f"{style.sample_size(rows[rows['label'] == ALL])}. Bars: 95% intervals.\n{note}")

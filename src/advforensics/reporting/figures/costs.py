@@ -21,8 +21,7 @@ def draw_costs(costs: pd.DataFrame, images: int) -> Figure:
     by_training = costs.groupby(["defense", "seed", "attack"], sort=False)[["forward", "backward", "seconds"]].sum()
     mean = by_training.groupby(["defense", "attack"], sort=False).mean()
     attacks, styles = list(costs["attack"].unique()), style.styles(costs["defense"])
-    figure = Figure(figsize=(6.6, 1.3 + 0.2 * len(attacks) * (len(styles) + 1)))
-    axes = figure.add_subplot()
+    figure, axes = style.figure_with_axes(height=1.3 + 0.2 * len(attacks) * (len(styles) + 1))
     height = 0.8 / len(styles)
     for index, (defense, (color, _)) in enumerate(styles.items()):
         per_image = mean.loc[defense].reindex(attacks, fill_value=0) / images
@@ -38,8 +37,7 @@ def draw_costs(costs: pd.DataFrame, images: int) -> Figure:
     axes.margins(x=0.1)
     axes.set_xlabel("passes per test image: forward, and backward (pale)")
     axes.set_title("Cost of the sweep, sum over norms, domains and radii", loc="left")
-    handles = [Patch(color=color, label=style.words(defense)) for defense, (color, _) in styles.items()]
-    style.legend(axes, handles=handles)
+    style.legend(axes, handles=[Patch(color=styles[name][0], label=style.words(name)) for name in styles])
     total_seconds = by_training["seconds"].groupby(["defense", "seed"]).sum().groupby("defense").mean()
     seconds = ", ".join(f"{style.words(name)} {total_seconds[name]:,.0f} s" for name in styles)
     style.footnote(figure, f"{style.count(images, 'test image')}. One sweep took: {seconds}.")

@@ -9,34 +9,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from advforensics.reporting import style
-from advforensics.reporting.selection import select, upper_bounds
+from advforensics.reporting.selection import Curve, select, upper_bounds
 from advforensics.statistics.outcomes import POSTPROCESSING, WORST
 
 
 @mpl.rc_context(style.PAPER)
-def draw_robustness_curves(
-    curves: pd.DataFrame, norm: str, domain: str, classes: int, alarmed: Collection[str] = ()
-) -> Figure:
+def draw_robustness_curves(curves: pd.DataFrame, curve: Curve, classes: int, alarmed: Collection[str] = ()) -> Figure:
     """Draw robust accuracy over the radius, one line with its 95% band per defense.
 
     Args:
         curves: From `advforensics.statistics.curves.curves`.
-        norm: ``linf`` or ``l2``.
-        domain: ``float``, ``8bit``, ``png`` or ``jpeg``.
+        curve: Norm and domain.
         classes: Number of classes K; the chance level is 1/K.
         alarmed: Defenses for which an alarm fired; their curves are dashed.
 
     Raises:
         ValueError: The table has no such rows.
     """
-    swept = select(curves, metric="accuracy", norm=norm, domain=domain)
+    swept = select(curves, metric="accuracy", **curve._asdict())
     rows = select(swept, attack=WORST)
-    figure, axes = style.wide_figure()
-    positions = style.epsilon_axis(axes, rows["eps_levels"], norm, domain)
+    figure, axes = style.figure_with_axes()
+    positions = style.epsilon_axis(axes, rows["eps_levels"], *curve)
     _accuracy_axis(axes, "robust accuracy", classes)
-    at_most = upper_bounds(curves, norm, domain)
+    at_most = upper_bounds(curves, curve)
     _draw_bands(axes, rows, positions, alarmed, at_most)
-    axes.set_title(f"Robust accuracy, {style.NORMS[norm]}, {style.DOMAINS[domain]}", loc="left")
+    axes.set_title(f"Robust accuracy, {curve}", loc="left")
     attacks = swept[(swept["attack"] != WORST) & (swept["knowledge"] != POSTPROCESSING)]["attack"].unique()
     note = f"Attacks: {', '.join(style.words(attack) for attack in attacks)}."
     if at_most:
@@ -63,7 +60,7 @@ def draw_postprocessing_curves(curves: pd.DataFrame, classes: int, alarmed: Coll
     norm, domain = rows[["norm", "domain"]].iloc[0]
     attacked = curves[(curves["metric"] == "accuracy") & (curves["attack"] == WORST)]
     attacked = attacked[(attacked["norm"] == norm) & (attacked["domain"] == domain)]
-    figure, axes = style.wide_figure()
+    figure, axes = style.figure_with_axes()
     positions = style.epsilon_axis(axes, pd.concat([rows["eps_levels"], attacked["eps_levels"]]), norm, domain)
     _accuracy_axis(axes, "accuracy", classes)
     _draw_bands(axes, rows, positions, alarmed)

@@ -9,11 +9,7 @@ from advforensics.reporting import style
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write ``name.png`` (150 dpi) and ``name.svg`` into a folder; the same figure always gives the same bytes.
-
-    Returns:
-        The two paths.
-    """
+    """Write ``name.png`` (150 dpi) and ``name.svg``, return both paths; the same figure always gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with mpl.rc_context(style.PAPER | {"svg.hashsalt": name}):

@@ -78,5 +78,4 @@ def show_picture(axes: Axes, image: Floats) -> None:
     shown = np.clip(image, 0, 1).transpose(1, 2, 0)
     axes.imshow(shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)

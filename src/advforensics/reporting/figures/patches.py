@@ -1,12 +1,10 @@
 """The classes of a patch store: example patches and mean power spectra."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from advforensics.reporting import style
 from advforensics.reporting.figures.gallery import Floats, show_picture
@@ -68,7 +66,7 @@ def draw_mean_spectra(patches: Mapping[str, Floats]) -> Figure:
     return figure
 
 
-def _spectrum(patches: Floats) -> NDArray[np.floating[Any]]:
+def _spectrum(patches: Floats) -> Floats:
     """Return the mean power of patches ``(n, C, H, W)`` in dB, ``(H, W)``, frequency 0 in the centre."""
     values = patches[:, 1 if patches.shape[1] == 3 else 0]
     values = values - values.mean(axis=(1, 2), keepdims=True)

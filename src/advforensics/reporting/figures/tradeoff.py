@@ -17,7 +17,7 @@ def draw_tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
         eps_levels: Radius of ``robust``, in levels.
         note: Footnote with the sample size.
     """
-    figure, axes = style.wide_figure()
+    figure, axes = style.figure_with_axes()
     front = pareto_front(points)
     axes.step(front["clean"], front["robust"], where="pre", color=style.GREY, linewidth=1, zorder=1)
     for defense, (color, marker) in style.styles(points["defense"]).items():
@@ -27,8 +27,7 @@ def draw_tradeoff(points: pd.DataFrame, eps_levels: float, note: str) -> Figure:
         )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("clean accuracy")
-    axes.set_ylabel(f"robust accuracy at {style.format_radius(eps_levels)}")
+    axes.set(xlabel="clean accuracy", ylabel=f"robust accuracy at {style.format_radius(eps_levels)}")
     axes.set_title("Robust against clean accuracy; line: Pareto front", loc="left")
     style.legend(axes)
     style.footnote(figure, note)

@@ -29,16 +29,14 @@ def draw_training_log(table: pd.DataFrame) -> Figure:
         for axes in robust:
             _draw_log(axes, rows, "val_robust_accuracy", color, marker=marker)
             _draw_log(axes, rows, "train_robust_accuracy", color, linestyle=(0, (2, 1)), linewidth=1)
-    for axes in (loss, clean, *robust):
+    titles = ("Training loss", "Validation accuracy, clean", "Validation accuracy, robust")
+    for axes, title in zip((loss, clean, *robust), titles, strict=False):
+        axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in (clean, *robust):
         style.percent_axis(axes)
-    loss.set_title("Training loss", loc="left")
     loss.set_ylabel("loss of each defence")
-    clean.set_title("Validation accuracy, clean", loc="left")
-    for axes in robust:
-        axes.set_title("Validation accuracy, robust", loc="left")
     figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     notes = ["Means over training seeds; thin: single seeds."] if len(set(table["seed"])) > 1 else []
     notes += ["Dashed: robust accuracy on training images."] if robust_measured else []

@@ -26,10 +26,8 @@ def draw_transfer_matrix(table: pd.DataFrame) -> Figure:
             f"a transfer matrix has one row per surrogate and target at one radius; got {len(table)} at {radii}"
         )
     surrogates, targets = list(table["surrogate"].unique()), list(table["target"].unique())
-    matrix = table.pivot_table(index="surrogate", columns="target", values="estimate", sort=False)
-    matrix = matrix.reindex(index=surrogates, columns=targets)
-    figure = Figure(figsize=(2.6 + 0.62 * len(targets), 1.9 + 0.44 * len(surrogates)))
-    axes = figure.add_subplot()
+    matrix = table.pivot_table("estimate", index="surrogate", columns="target").reindex(surrogates, columns=targets)
+    figure, axes = style.figure_with_axes(2.6 + 0.62 * len(targets), 1.9 + 0.44 * len(surrogates))
     image = axes.imshow(100 * matrix.to_numpy(), cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for pair in table.to_dict("records"):
         row, column = surrogates.index(pair["surrogate"]), targets.index(pair["target"])
@@ -39,11 +37,9 @@ def draw_transfer_matrix(table: pd.DataFrame) -> Figure:
             axes.text(column, row - offset, text, ha="center", va="center", color=color, fontsize=size)
         if pair["surrogate"] == pair["target"]:
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", clip_on=False))
-    names = {name: style.words(str(name)) for name in (*surrogates, *targets)}
-    axes.set_xticks(
-        range(len(targets)), [names[name] for name in targets], rotation=40, ha="right", rotation_mode="anchor"
-    )
-    axes.set_yticks(range(len(surrogates)), [names[name] for name in surrogates])
+    rows, columns = ([style.words(name) for name in names] for names in (surrogates, targets))
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     axes.set(xlabel="target (tried on)", ylabel="surrogate (made on)")
     axes.set_title(f"Transfer at {style.format_radius(radii[0])}", loc="left")
