@@ -39,7 +39,7 @@ def check_numbers(cfg: DictConfig) -> None:
             continue
         kind, low, high = NUMBERS[name]
         for number in value if isinstance(value, list) else [value]:
-            if type(number) not in (int, kind) or not low <= number <= high:  # True is no number, though an `int`
+            if type(number) not in (int, kind) or not low <= number <= high:  # `isinstance` takes True for 1
                 what = "whole numbers" if kind is int else "numbers"
                 span = f"from {low:g} to {high:g}" if high < LARGEST_SHOWN else f"of {low:g} or more"
                 raise ValueError(f"{key}={value}: give {what} {span}")
