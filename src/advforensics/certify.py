@@ -30,9 +30,6 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     By default that is ``certificate/`` beside the checkpoint, and the pictures are a sweep's. The outcome of each batch
     is kept there until the end: a run that was killed goes on with the batch it was at.
 
-    Args:
-        cfg: The composed config.
-
     Returns:
         One row for each picture, norm and method, with the certified radius in levels, 0 if nothing is proved.
 
@@ -48,8 +45,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     evaluated = select_images(store, trained, cfg.split, cfg.images)
     network = layer_sequence(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
-    identity = {"detector": trained.sha256, "store": store.digest()}
-    unfinished = unfinished_folder(folder / "uncertified", config=cfg, **identity)
+    unfinished = unfinished_folder(folder / "uncertified", config=cfg, detector=trained.sha256, store=store.digest())
     journal = Journal(unfinished)
     rows: list[dict[str, Any]] = []
     for first in tqdm(range(0, len(evaluated.labels), cfg.batch_size), desc="certify", unit="batch"):
@@ -57,21 +53,20 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
         images, labels = evaluated.images[batch], evaluated.labels[batch]
 
         def work(first: int = first, images: Tensor = images, labels: Tensor = labels) -> dict[str, list[list[Row]]]:
-            radii: list[list[Row]] = [[] for _ in labels]
+            bounds: list[list[Row]] = [[] for _ in labels]
+            votes = bounds
             if network is not None:
-                radii = certify_linear(trained.detector, network, images, labels, list(cfg.linear))
+                bounds = certify_linear(trained.detector, network, images, labels, list(cfg.linear))
             if smoothed is not None:
                 votes = certify_smoothing(smoothed, images, labels, first)
-                radii = [linear + vote for linear, vote in zip(radii, votes, strict=True)]
-            return {"rows": radii}
+            return {"rows": [bound + vote for bound, vote in zip(bounds, votes, strict=True)]}
 
         for number, radii in enumerate(journal.get(f"{first:06}", work)["rows"], first):
             sample_id, group = evaluated.sample_ids[number], evaluated.groups[number]
             image = {"sample_id": sample_id, "group": group, "label": int(evaluated.labels[number])}
             rows += [image | row for row in radii]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    path = folder / "certificate.csv"
-    with atomic(path) as unfinished_table:
+    with atomic(folder / "certificate.csv") as unfinished_table:
         table.to_csv(unfinished_table, index=False)
     shutil.rmtree(unfinished)
     for (norm, method), part in table.groupby(["norm", "method"]):

@@ -21,9 +21,6 @@ SHEET_PATCHES, SPECTRUM_PATCHES = 8, 500  # per class
 def prepare(cfg: DictConfig) -> dict[str, Any]:
     """Build the patch store that ``conf/prepare.yaml`` describes.
 
-    Args:
-        cfg: ``source``, ``task``, ``patches`` and ``store``.
-
     Returns:
         The content of the store's ``store.json``.
     """

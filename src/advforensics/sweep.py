@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -60,9 +59,6 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
 
     Attacks on a detector without gradients climb those of a surrogate fitted to its answers.
 
-    Args:
-        cfg: The composed config.
-
     Returns:
         Clean accuracy, robust accuracy by norm, domain and radius, and what the sweep cost.
 
@@ -89,9 +85,9 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         if all(path.name == IDENTITY for path in unfinished.iterdir()):  # a new sweep: older files are another one's
             shutil.rmtree(folder / ADVERSARIAL, ignore_errors=True)
         journal, costs = Journal(unfinished), []
-        gradients = _gradients(trained, cfg)
+        surrogate = OmegaConf.select(cfg.ensemble, "without_gradients.surrogate")
+        gradients: Gradients = "own" if trained.gradients else "stand-in" if surrogate else "none"
         if gradients == "stand-in":
-            surrogate = cfg.ensemble.without_gradients.surrogate
             trained, cost = with_stand_in(trained, store, surrogate, journal, cfg.seed)
             costs.append(_cost(cost, "surrogate", cfg.ensemble.norms[0], "float", 0.0))
         if cfg.patches_per_picture > 1:
@@ -125,21 +121,16 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         run.conclude(finding, alarm.fired(verdict))
         of_detector.latest(headline(table, _attacked(cfg)))
         of_detector.conclude(f"Swept ({_attacked(cfg)}): {finding}", alarm.fired(verdict))
-        for file, figure in _figures(samples):
-            run.figure(save(figure, folder, file))
+        shares = attack_shares(samples)
+        for norm, domain in shares[["norm", "domain"]].drop_duplicates().itertuples(index=False):
+            figure = draw_attack_shares(shares, trained.defense, Curve(norm, domain))
+            run.figure(save(figure, folder, f"attacks-{norm}-{domain}"))
         for file in TABLES:
             run.table(folder / file)
     shutil.rmtree(unfinished)  # last of all: a sweep that is killed before this line goes on
     alarm.warn(verdict)
     log.info("%s", finding)
     return metrics
-
-
-def _gradients(trained: TrainedDetector, cfg: DictConfig) -> Gradients:
-    """Tell whose gradients the sweep climbs."""
-    if trained.gradients:
-        return "own"
-    return "stand-in" if OmegaConf.select(cfg.ensemble, "without_gradients.surrogate") else "none"
 
 
 def _evaluate(settings: SweepSettings, cfg: DictConfig, costs: list[pd.DataFrame]) -> pd.DataFrame:
@@ -170,13 +161,6 @@ def _gallery(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, b
     examples = make_examples(trained, images, attack, number, eps_levels, batch_size)
     arrays = {name: tensor.numpy() for name, tensor in examples.items()}
     return draw_gallery(**arrays, class_names=trained.classes, eps_levels=eps_levels)
-
-
-def _figures(samples: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """Yield a name and the figure of attack shares for each norm and domain."""
-    shares, defense = attack_shares(samples), samples["defense"].iloc[0]
-    for norm, domain in shares[["norm", "domain"]].drop_duplicates().itertuples(index=False):
-        yield f"attacks-{norm}-{domain}", draw_attack_shares(shares, defense, Curve(norm, domain))
 
 
 def _attacked(cfg: DictConfig) -> str:

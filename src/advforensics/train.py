@@ -29,9 +29,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     In a distributed training only the first process records and writes. The others return the test scores alone.
 
-    Args:
-        cfg: The composed config.
-
     Returns:
         Clean accuracy and balanced accuracy on the test split, and the cost of the training.
     """

@@ -36,9 +36,6 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     ``cfg.folder``, and logs them as one MLflow run. The rows of each finished surrogate are kept until the end: a run
     that was killed goes on with the surrogate it was at.
 
-    Args:
-        cfg: The composed config.
-
     Returns:
         What ``transfer.csv`` holds.
 
@@ -88,10 +85,8 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
             run.curve(f"{metric}/{attack.norm}/{domain}", points.groupby("eps_levels")["estimate"].mean().to_dict())
         for file in ("transfer.parquet", "transfer.csv", "alarms.csv"):
             run.table(folder / file)
-        robust = table[
-            (table["metric"] == "robust_accuracy") & (table["domain"] == "float") & (table["eps_levels"] > 0)
-        ]
         run.conclude(_finding(crossed), alarms.fired([alarm]))
+        robust = table.query("metric == 'robust_accuracy' and domain == 'float' and eps_levels > 0")
         for eps_levels, pairs in robust.groupby("eps_levels"):
             run.figure(save(draw_transfer_matrix(pairs), folder / "figures", f"transfer-{eps_levels:g}"))
     shutil.rmtree(unfinished)

@@ -81,7 +81,9 @@ class TorchAttack:
         step = {} if self._relative_step is None else {"alpha": self._relative_step * length}
         with torch.enable_grad():
             attack = self._build(detector, eps=length, **step)
-            _seed(attack)
+            for part in (attack, *getattr(attack, "_attacks", {}).values()):
+                if hasattr(part, "seed"):  # which torchattacks sets to 0 or the time of day
+                    part.seed = int(torch.randint(2**31, ()))
             adversarial = attack(images.detach(), labels)
         return project(self.norm, eps, images, adversarial.detach())
 
@@ -89,10 +91,3 @@ class TorchAttack:
 def _check_logits(module: nn.Module, inputs: Any, logits: Tensor) -> None:
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"attacks need logits of shape (N, K) with K >= 2, got {tuple(logits.shape)}")
-
-
-def _seed(attack: object) -> None:
-    """Draw seeds for an attack that has one, and for its parts; torchattacks sets them to 0 or the time of day."""
-    for part in (attack, *getattr(attack, "_attacks", {}).values()):
-        if hasattr(part, "seed"):
-            part.seed = int(torch.randint(2**31, ()))

@@ -28,15 +28,8 @@ def search_lattice(
     margin, else half as many. A proposal is kept only if it lowers the margin. If the moves do not fit into an L2 ball,
     the changes that matter least are undone to make room. Images that have fallen stay as they are.
 
-    Args:
-        norm: Norm of the ball.
-        eps: Radius per pixel value, in [0, 1].
-        images: Centres of the balls, ``(N, C, H, W)``, whole levels.
-        pictures: Where to start, ``(N, C, H, W)``, whole levels inside the balls.
-        detector: The network under attack; left as it was found.
-        labels: True classes, ``(N,)``.
-        passes: At most this many forward passes, and as many backward, per image.
-        target_class: The only class that counts as success; ``None`` if any wrong class will do.
+    Arguments as for :meth:`.Domain.final`. The search starts at ``pictures``, ``(N, C, H, W)``, whole levels inside the
+    balls. For each image it takes at most ``passes`` passes forward, and as many backward.
     """
     if passes == 0 or len(images) == 0 or levels_budget(norm, eps, images) < 1:
         return pictures

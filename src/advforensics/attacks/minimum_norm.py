@@ -39,10 +39,7 @@ class MinimumNorm:
     def __call__(self, detector: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Return the nearest wrong pictures found, ``(N, C, H, W)``; where none was found, the image itself.
 
-        Args:
-            detector: The network under attack; left as it was found.
-            images: ``(N, C, H, W)`` in [0, 1].
-            labels: ``(N,)``, the true classes.
+        Arguments as for :class:`~advforensics.attacks.gateway.TorchAttack`, without a radius.
         """
         images = images.detach()
         if len(images) == 0:
@@ -64,7 +61,9 @@ class MinimumNorm:
                 nearest = torch.where(closer, pictures.detach(), nearest)
                 if last:
                     break
-                (gradients,) = torch.autograd.grad(_log_odds_against(logits, labels).sum(), pictures)
+                others = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1)
+                log_odds = others - logits.gather(1, labels[:, None]).squeeze(1)  # against the true class
+                (gradients,) = torch.autograd.grad(log_odds.sum(), pictures)
                 eps = self._next_radii(eps, margin, distance, smallest, gradients, self._annealed(self.resize, step))
                 moved = pictures.detach() + self._annealed(self.step, step) * eps * steepest(self.norm, gradients)
                 pictures = project(self.norm, eps, images, moved)
@@ -88,9 +87,3 @@ class MinimumNorm:
     def _annealed(self, ends: tuple[float, float], step: int) -> float:
         first, last = ends
         return last + (first - last) * (1 + math.cos(math.pi * step / self.steps)) / 2
-
-
-def _log_odds_against(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the log-odds against the true class, ``(N,)``."""
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return others.logsumexp(dim=1) - logits.gather(1, labels[:, None]).squeeze(1)

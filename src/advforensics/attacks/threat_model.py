@@ -18,10 +18,7 @@ Norm = Literal["linf", "l2"]
 def radius(norm: Norm, eps: float, images: Tensor) -> float:
     """Return the radius in the norm itself, in [0, 1] units, of ``eps`` (per pixel value, in [0, 1]).
 
-    Args:
-        norm: ``linf`` or ``l2``.
-        eps: Radius per pixel value: largest (L∞) or root-mean-square (L2) change.
-        images: ``(N, C, H, W)``; only its shape matters.
+    Of ``images``, ``(N, C, H, W)``, only the shape matters.
     """
     return eps if norm == "linf" else eps * math.sqrt(images.shape[1:].numel())
 
@@ -74,21 +71,14 @@ def inside(norm: Norm, eps: float, images: Tensor, others: Tensor) -> Tensor:
 
 
 def to_8bit(norm: Norm, eps: float, images: Tensor, adversarial: Tensor) -> Tensor:
-    """Return the adversarial pictures as whole levels inside the ball: what can be saved as a file.
+    """Return the adversarial pictures, ``(N, C, H, W)``, as whole levels inside the ball: what can be saved as a file.
 
     L∞: the change is rounded and cut to the whole levels that fit into ε. Below one level none does, so the picture
     itself comes back. L2: the change is scaled by the largest factor at which it fits into the ball once it is rounded.
     So in a small ball, where every change alone would round to 0, the few largest become changes of one level. A change
     of whole levels that fits stays as it is.
 
-    Args:
-        norm: ``linf`` or ``l2``.
-        eps: Radius per pixel value, in [0, 1].
-        images: ``(N, C, H, W)``, whole levels.
-        adversarial: ``(N, C, H, W)``, inside the ball.
-
-    Returns:
-        ``(N, C, H, W)`` in [0, 1], every value a whole number of levels.
+    All pictures are in [0, 1]; ``images`` are of whole levels, and ``adversarial`` lies inside the ball around them.
     """
     original = (images * 255).round()
     change = adversarial * 255 - original

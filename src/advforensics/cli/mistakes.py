@@ -2,10 +2,10 @@
 
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import CompactHydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
@@ -39,14 +39,10 @@ def check_numbers(cfg: DictConfig) -> None:
             continue
         kind, low, high = NUMBERS[name]
         for number in value if isinstance(value, list) else [value]:
-            if not _is_number(number, kind) or not low <= number <= high:
+            if type(number) not in (int, kind) or not low <= number <= high:  # `isinstance` takes True for 1
                 what = "whole numbers" if kind is int else "numbers"
                 span = f"from {low:g} to {high:g}" if high < LARGEST_SHOWN else f"of {low:g} or more"
                 raise ValueError(f"{key}={value}: give {what} {span}")
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
 
 
 @contextmanager
@@ -76,16 +72,9 @@ def _message(error: Exception) -> str | None:
         return f"error: {found[1] if found else 'config'}: {kind}{cause}"
     if isinstance(error, OmegaConfBaseException):
         return f"error: {str(error).splitlines()[0]}: give {error.full_key}=VALUE"
-    if isinstance(error, OSError | ValueError | TypeError) and _is_ours(error):
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    if isinstance(error, OSError | ValueError | TypeError) and raised_in.is_relative_to(PACKAGE):
         return f"error: {error}"
     if isinstance(error, OSError):
         return f"error: {type(error).__name__}: {error}"
     return None
-
-
-def _is_ours(error: Exception) -> bool:
-    """Tell whether code of this package has raised an error itself."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and Path(last.tb_frame.f_code.co_filename).is_relative_to(PACKAGE)

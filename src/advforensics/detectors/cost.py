@@ -42,11 +42,9 @@ def count_images(detector: nn.Module, cost: Cost) -> RemovableHandle:
 @contextmanager
 def counted(detector: nn.Module) -> Iterator[Cost]:
     """Count the cost of what a detector does inside the block."""
-    cost = Cost()
-    handle = count_images(detector, cost)
-    start = time.perf_counter()
-    try:
-        yield cost
-    finally:
-        cost.seconds = time.perf_counter() - start
-        handle.remove()
+    cost, start = Cost(), time.perf_counter()
+    with count_images(detector, cost):
+        try:
+            yield cost
+        finally:
+            cost.seconds = time.perf_counter() - start

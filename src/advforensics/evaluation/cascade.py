@@ -12,7 +12,6 @@ keeps a wrong picture from then on, so accuracy never rises there either.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -130,7 +129,7 @@ class _Cascade:
         This goes through the journal too: a sweep that goes on must not write clean files over adversarial ones.
         """
         outcomes = [
-            self._journaled(f"clean-{number}", partial(self._judge, batch, self.images[batch], 0.0))
+            self._journaled(f"clean-{number}", self._judge, batch, self.images[batch], 0.0)
             for number, batch in enumerate(torch.arange(len(self.images)).split(self.settings.batch_size))
         ]
         for outcome in outcomes:
@@ -140,16 +139,15 @@ class _Cascade:
 
     def _run_minimum_norm(self, attack: MinimumNorm) -> tuple[Tensor, Tensor]:
         """Run a minimum-norm attack on what stands; return its pictures and their distances, ``(N,)``."""
+
+        def work(batch: Tensor) -> Outcome:
+            return {"pictures": attack(self.detector, self.images[batch], self.labels[batch])}
+
         pictures, distances = self.images.clone(), torch.full((len(self.images),), torch.inf)
         for number, batch in enumerate(self.state.batches(self.settings.batch_size)):
-            images, labels = self.images[batch], self.labels[batch]
-
-            def work(images: Tensor = images, labels: Tensor = labels) -> Outcome:
-                return {"pictures": attack(self.detector, images, labels)}
-
-            outcome = self._journaled(f"{attack.name}-{number}", work)
+            outcome = self._journaled(f"{attack.name}-{number}", work, batch)
             pictures[batch] = outcome["pictures"]
-            length = size(self.norm, pictures[batch] - images).flatten()
+            length = size(self.norm, pictures[batch] - self.images[batch]).flatten()
             distances[batch] = torch.where(length > 0, length, torch.inf)
             self._add_cost(attack.name, 0.0, len(batch), outcome)
         self.state.candidates = pictures.clone()
@@ -158,8 +156,8 @@ class _Cascade:
     def _run_attack(self, attack: TorchAttack | Ascent, eps_levels: float) -> None:
         """Run an attack at a radius on what stands."""
         for number, batch in enumerate(self.state.batches(self.settings.batch_size)):
-            work = partial(self._attack, attack, batch, eps_levels * LEVEL)
-            outcome = self._journaled(f"{eps_levels!r}-{attack.name}-{number}", work)
+            name = f"{eps_levels!r}-{attack.name}-{number}"
+            outcome = self._journaled(name, self._attack, attack, batch, eps_levels * LEVEL)
             found = outcome["candidates"], outcome["pictures"], outcome["logits"]
             self.state.update(attack.name, batch, *found, eps_levels)
             self._add_cost(attack.name, eps_levels, len(batch), outcome)
@@ -174,14 +172,14 @@ class _Cascade:
                 self._add_cost(attack, eps_levels, 0, vars(cost))
                 self.state.update(attack, batch, pictures[batch], judged["pictures"], judged["logits"], eps_levels)
 
-    def _journaled(self, name: str, work: Callable[[], Outcome]) -> Outcome:
+    def _journaled(self, name: str, work: Callable[..., Outcome], *arguments: object) -> Outcome:
         """Return the outcome and cost of a batch. Its random draws depend on the seed and the batch's name alone."""
         name = f"{self.name}/{name}"
 
         def seeded() -> Outcome:
             torch.manual_seed(seed_of(self.settings.seed, name))
             with counted(self.detector) as cost:
-                outcome = work()
+                outcome = work(*arguments)
             return {**outcome, **vars(cost)}
 
         return self.settings.journal.get(name, seeded)

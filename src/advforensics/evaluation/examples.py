@@ -22,15 +22,7 @@ def make_examples(
     eps_levels: float,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Attack a few pictures of different classes and photographs.
-
-    Args:
-        trained: The detector.
-        targets: Pictures to choose from.
-        attack: The attack.
-        number: Pictures at most.
-        eps_levels: The radius in levels.
-        batch_size: Pictures that the detector gets at once.
+    """Attack at most ``number`` pictures of different classes and photographs, at a radius in levels.
 
     Returns:
         ``clean`` and ``adversarial`` pictures of whole levels, ``(N, C, H, W)`` in [0, 1], their residuals

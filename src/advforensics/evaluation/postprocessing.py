@@ -124,11 +124,8 @@ def sample_rows(pictures: pd.DataFrame, eps_levels: Sequence[float]) -> pd.DataF
     """Turn what :meth:`Postprocessing.run` returns into rows of a sample table, without the provenance.
 
     An image falls at a radius if a picture whose RMS change is no larger makes the detector wrong. Its row shows the
-    smallest such change. The row of an image that stands shows the picture of smallest margin.
-
-    Args:
-        pictures: One row per image, operation and strength.
-        eps_levels: Radii in levels; 0, the clean pictures, is always among the rows.
+    smallest such change. The row of an image that stands shows the picture of smallest margin. Radius 0, the clean
+    pictures, is always among the rows.
     """
     clean = pictures["operation"] == NONE
     order = pictures["rms_levels"].where(~pictures["correct"], np.inf)

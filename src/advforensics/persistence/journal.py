@@ -42,10 +42,5 @@ class Journal:
 
 
 def seed_of(seed: int, name: str) -> int:
-    """Return a seed for a batch, different for every run seed and batch name.
-
-    Args:
-        seed: Seed of the run.
-        name: Name of the batch, as for `Journal.get`.
-    """
+    """Return a seed for a batch, different for every seed of a run and every name of a batch."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8])

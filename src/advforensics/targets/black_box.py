@@ -22,11 +22,7 @@ LogitsFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class BlackBox(nn.Module):
-    """A detector whose logits are computed outside of torch, without gradients.
-
-    Args:
-        function: From pictures to logits, as arrays.
-    """
+    """A detector whose logits are computed outside of torch, without gradients."""
 
     def __init__(self, function: LogitsFunction) -> None:
         super().__init__()
@@ -88,17 +84,11 @@ def onnx(store: PatchStore, path: str, name: str | None, defense: str, seed: int
 
 
 def function(store: PatchStore, function: LogitsFunction, name: str | None, defense: str, seed: int) -> TrainedDetector:
-    """Return any Python callable as a black box.
+    """Return any Python callable as a black box, named after the function by default; arguments as for `onnx`.
 
-    Its ``sha256`` is that of the source file that defines it, or of its name if there is no such file. Files that it
-    loads and servers that it calls are not covered.
-
-    Args:
-        store: The patch store that it is for.
-        function: From pictures ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``, as arrays.
-        name: Its name in tables; by default that of the function.
-        defense: Name of its defence in tables.
-        seed: Seed of its training in tables.
+    It takes pictures ``(N, C, H, W)``, float32 in [0, 1], and returns logits ``(N, K)``, as arrays. Its ``sha256`` is
+    that of the source file that defines it, or of its name if there is no such file. Files that it loads and servers
+    that it calls are not covered.
 
     Raises:
         ValueError: If it is no detector for this store.
@@ -114,7 +104,5 @@ def function(store: PatchStore, function: LogitsFunction, name: str | None, defe
         digest = sha256(Path(inspect.getfile(code)))
     except (TypeError, OSError):
         digest = hashlib.sha256(f"{code.__module__}.{code.__qualname__}".encode()).hexdigest()
-    name = name or code.__name__
-    return foreign_target(
-        BlackBox(function).eval(), store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False
-    )
+    box, name = BlackBox(function).eval(), name or code.__name__
+    return foreign_target(box, store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False)

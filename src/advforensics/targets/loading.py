@@ -10,11 +10,7 @@ from advforensics.store.reading import PatchStore
 
 
 def load(cfg: DictConfig, store: PatchStore) -> TrainedDetector:
-    """Return the detector that a config of the group ``target`` describes, after checking it.
-
-    Args:
-        cfg: A config from ``conf/target/``.
-        store: The patch store that the detector is for.
+    """Return the detector for a patch store that a config from ``conf/target/`` describes, after checking it.
 
     Raises:
         FileNotFoundError: If its file is missing.

@@ -80,18 +80,14 @@ def exported(store: PatchStore, path: str, name: str | None, defense: str, seed:
         program = torch.export.load(file)
     except Exception as error:  # torch passes on errors of its archive reader, JSON and pickle
         raise ValueError(f"{file} is no exported program, as torch.export.save writes it ({error})") from error
-    return foreign_target(
-        Exported(program), store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed
-    )
+    detector = Exported(program)
+    return foreign_target(detector, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
 
 
 class Exported(nn.Module):
     """An exported program as a module for batches of any size, which stays in the mode it was exported in.
 
     A program for one batch size gets full batches; the last is filled with copies of its last picture.
-
-    Args:
-        program: The program.
 
     Raises:
         ValueError: If it takes anything but one tensor.

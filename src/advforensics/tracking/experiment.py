@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import mlflow
 from mlflow.tracking.context.registry import resolve_tags
 from omegaconf import DictConfig
 
+from advforensics.persistence.atomic import atomic
 from advforensics.persistence.provenance import commit
 from advforensics.tracking.artifacts import SQLITE
 from advforensics.tracking.run import Run
@@ -82,44 +83,40 @@ class Tracking:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if not database.exists():
-                _create(database)
+                with atomic(database) as unfinished:
+                    for left in database.parent.glob(f"{unfinished.name}*"):  # by one that was killed, with its journal
+                        left.unlink()
+                    mlflow.MlflowClient(SQLITE + str(unfinished)).search_experiments(max_results=1)  # creates the file
             yield
         finally:
             os.close(handle)
 
-    @contextmanager
     def run(
         self, name: str, config: DictConfig, tags: Mapping[str, str] | None = None, parent: Run | None = None
-    ) -> Iterator[Run]:
+    ) -> AbstractContextManager[Run]:
         """Open a new run with its config as params and artifact: a child of another, else of the multirun if any."""
         start = {"run_name": name, "parent_run_id": parent.id if parent else os.environ.get(PARENT_RUN)}
         tags = {"advforensics.commit": commit(), **(tags or {})}
-        with self._session(config, experiment_id=self.connect(), tags=tags, **start) as run:
-            yield run
+        return self._session(config, experiment_id=self.connect(), tags=tags, **start)
 
-    @contextmanager
-    def resume(self, work: str, name: str, config: DictConfig, parent: Run | None = None) -> Iterator[Run]:
+    def resume(
+        self, work: str, name: str, config: DictConfig, parent: Run | None = None
+    ) -> AbstractContextManager[Run]:
         """Open the run again in which some work was interrupted, or a new one; what has ended is not touched.
 
-        Args:
-            work: All that determines the results, as a hash; the run's tag ``work``.
-            name: Of a new run.
-            config: Of the work.
-            parent: Of a new run.
+        ``work`` is a hash of all that determines the results, the run's tag ``work``; a new run gets name and parent.
         """
         found = self._latest(f"tags.work = '{work}' AND attributes.status != 'FINISHED'")
-        if found and "error" in found.data.tags:
+        if found is None:
+            return self.run(name, config, {"work": work}, parent)
+        if "error" in found.data.tags:
             mlflow.MlflowClient().delete_tag(found.info.run_id, "error")  # of an earlier attempt
-        new = self.run(name, config, {"work": work}, parent)
-        with self._session(config, run_id=found.info.run_id) if found else new as run:
-            yield run
+        return self._session(config, run_id=found.info.run_id)
 
     def detector(self, checkpoint: str, name: str) -> Run:
-        """Return the latest run that trained a detector; a new one if it was trained elsewhere.
+        """Return the latest run that trained a detector; a new one of this name if it was trained elsewhere.
 
-        Args:
-            checkpoint: SHA-256 of the checkpoint file, the run's tag ``checkpoint_sha256``.
-            name: Of a new run.
+        ``checkpoint`` is the SHA-256 of the checkpoint file, the run's tag ``checkpoint_sha256``.
         """
         found = self._latest(f"tags.checkpoint_sha256 = '{checkpoint}'")
         if found is None:
@@ -166,12 +163,3 @@ def _signals(action: Callable[[int, Any], None] | signal.Handlers, *signals: sig
 def exit_by(number: int, frame: Any) -> None:
     """Handle a signal by an exception, so that ``with`` blocks and exit handlers have their say."""
     sys.exit(128 + number)
-
-
-def _create(database: Path) -> None:
-    """Create an empty MLflow database; the file appears only when complete."""
-    unfinished = database.with_name(f"{database.name}.unfinished")
-    for left in database.parent.glob(f"{unfinished.name}*"):  # by one that was killed, with SQLite's journal
-        left.unlink()
-    mlflow.MlflowClient(SQLITE + str(unfinished)).search_experiments(max_results=1)
-    unfinished.replace(database)

@@ -57,9 +57,8 @@ class Run:
         """
         self._client.log_text(self.id, OmegaConf.to_yaml(config, resolve=True), "config.yaml")
         named = flatten(OmegaConf.to_container(config, resolve=True))
-        flat = [Param(name, str(value)[:6000]) for name, value in named if not name.endswith("_")]
-        for start in range(0, len(flat), 100):  # as many as MLflow takes at once
-            self._client.log_batch(self.id, params=flat[start : start + 100])
+        params = [Param(name, str(value)[:6000]) for name, value in named if not name.endswith("_")]
+        self._client.log_batch(self.id, params=params)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Add a point to each named metric."""

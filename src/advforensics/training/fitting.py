@@ -56,9 +56,8 @@ def fit(
     if cfg.compile:
         detector.forward = torch.compile(detector.forward)
     with subprocess_cleanup(trainer):
-        last = (
-            unfinished / "state" / "last.ckpt"
-        )  # all processes see the same: none takes a step before all have joined
+        # All processes see the same: none takes a step before all have joined.
+        last = unfinished / "state" / "last.ckpt"
         trainer.fit(module, data, ckpt_path=last if last.exists() else None)
         vars(detector).pop("forward", None)  # what is tested and saved is not compiled
         best = torch.load(unfinished / "state" / "best.ckpt", weights_only=False)

@@ -117,14 +117,8 @@ def standard_error(values: NDArray[np.float64], photographs: NDArray[np.int64]) 
 def robust_areas(detector: nn.Module, images: Tensor, labels: Tensor, attack: Ascent, eps: float) -> Tensor:
     """Return 1 for each image that stands under the attack, ½ if it is right without it only, 0 if wrong; ``(N,)``.
 
-    The mean is the area under the robustness curve up to the radius, by one trapezoid.
-
-    Args:
-        detector: In evaluation mode.
-        images: ``(N, C, H, W)`` in [0, 1].
-        labels: ``(N,)``.
-        attack: The attack.
-        eps: Its radius, in [0, 1].
+    The mean is the area under the robustness curve up to the radius, by one trapezoid. The detector is in evaluation
+    mode; the other arguments are those of an attack.
     """
     areas = torch.zeros(len(labels), device=images.device)
     for batch, truth, batch_areas in zip(images.split(128), labels.split(128), areas.split(128), strict=True):

@@ -9,9 +9,6 @@ class EpochSeed(Callback):
     """Seeds all random generators at the start of each epoch, from the training's seed, the epoch and the process.
 
     A training resumed at its third epoch then draws the same numbers there as one that was never interrupted.
-
-    Args:
-        seed: The training's seed.
     """
 
     def __init__(self, seed: int) -> None:

@@ -53,7 +53,6 @@ class TrainingLog(Callback):
         """Stop counting images."""
         if self._hook is not None:
             self._hook.remove()
-            self._hook = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start measuring how long the epoch waits for data."""
