@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from configs import TINY_TRAINING, Compose
 from hydra.errors import CompactHydraException
 from processes import Call
@@ -15,6 +16,12 @@ from advforensics.cli.mistakes import check_numbers, mistakes_in_one_line
 
 def broken_checkpoint(folder: Path) -> None:
     (folder / "checkpoint.pt").write_bytes(b"no zip")
+
+
+def older_checkpoint(folder: Path) -> None:
+    """Write a checkpoint of before formats were counted."""
+    content = dict.fromkeys(("state_dict", "config", "task", "classes", "shape"))
+    torch.save(content, folder / "checkpoint.pt")
 
 
 def cut_short(path: Path) -> None:
@@ -45,6 +52,11 @@ MISTAKES: list[tuple[list[str], Callable[[Path], None] | None, str]] = [
         SWEEP,
         broken_checkpoint,
         "checkpoint.pt is not a checkpoint",
+    ),
+    (
+        SWEEP,
+        older_checkpoint,
+        "checkpoint.pt is a checkpoint of format 1, this version reads 2: train the detector again",
     ),
     (
         TRAIN,

@@ -3,6 +3,7 @@
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 from advforensics.detectors.module import Adapted
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.provenance import sha256
+
+FORMAT = 2  # it goes up when an older checkpoint can no longer be read
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def save_checkpoint(
 ) -> str:
     """Write a checkpoint and return its SHA-256 (hex). It has tensors, numbers and text only, no pickled code."""
     content = {
+        "format": FORMAT,
         "state_dict": detector.state_dict(),
         "config": OmegaConf.to_yaml(config, resolve=True),
         "task": task,
@@ -84,7 +88,7 @@ def load_checkpoint(path: str | Path) -> TrainedDetector:
 
     Raises:
         FileNotFoundError: If there is none at ``path``.
-        ValueError: If `save_checkpoint` has not written the file.
+        ValueError: If `save_checkpoint` has not written the file, or has in another format.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,9 +96,16 @@ def load_checkpoint(path: str | Path) -> TrainedDetector:
     message = f"{path} is not a checkpoint written by `advforensics train`"
     if not zipfile.is_zipfile(path):
         raise ValueError(message)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # code in the file, which is not run
+        raise ValueError(message) from error
     if not isinstance(content, dict) or not {"state_dict", "config", "task", "classes", "shape"} <= content.keys():
         raise ValueError(message)
+    if (found := content.get("format")) != FORMAT:
+        raise ValueError(
+            f"{path} is a checkpoint of format {found or 1}, this version reads {FORMAT}: train the detector again"
+        )
     config = OmegaConf.create(content["config"])
     assert isinstance(config, DictConfig)
     classes, shape = tuple(content["classes"]), tuple(content["shape"])
