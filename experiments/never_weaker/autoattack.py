@@ -1,8 +1,8 @@
 """Is AutoAttack stronger? ``python -m experiments.never_weaker.autoattack FOLDER STORE:CHECKPOINT:SAMPLES ...``.
 
 SAMPLES is the ``samples.parquet`` of the checkpoint's sweep. AutoAttack (Croce & Hein 2020, arXiv 2003.01690) is the
-authors' code as PyPI's ``pyautoattack`` ships it, version "standard" without Square. It gets each norm and radius of
-the sweep (float), and of the images there only those that stand after the sweep's last attack.
+authors' code as PyPI's ``pyautoattack`` ships it, version "standard". It gets each norm and radius of the sweep
+(float), and of the images there only those that stand after the sweep's last attack.
 
 Keeps in FOLDER what became of them: ``TASK-DEFENSE-SEED-CHECKPOINT/NORM-LEVELS-ATTACK-PART.npz``. Killed, it goes on
 with the part it was at. At the end it writes ``autoattack.csv`` here; the exit status is 1 if any image was turned.
