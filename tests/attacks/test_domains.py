@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from toys import random_images, tiny_detector
 
 from advforensics.attacks.attackable import attackable
@@ -138,6 +138,26 @@ def test_the_search_leaves_fallen_images_alone(detector: Detector, labels: Tenso
     wrong = (labels + 1) % 3
     pictures = to_8bit("linf", 2 * LEVEL, IMAGES, candidates("linf", 2))
     assert torch.equal(search_lattice("linf", 2 * LEVEL, IMAGES, pictures, detector, wrong, 4), pictures)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_search_tries_fewer_moves_where_many_raise_the_margin(norm: Norm) -> None:
+    weight = torch.linspace(1, 1.2, 64)
+
+    class Valley(nn.Module):
+        """A margin that falls with the first levels of change and rises with more."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            """Return logits ``(N, 2)``."""
+            change = 255 * (images.flatten(1) - 0.4) @ weight
+            margin = 10 - change + 0.2 * change.square()
+            return torch.stack([margin, 0 * margin], dim=1)
+
+    images = torch.full((2, 1, 8, 8), 0.4)
+    detector, labels = Valley(), torch.zeros(2, dtype=torch.long)
+    moved = search_lattice(norm, 2 * LEVEL, images, images, detector, labels, 2)
+    assert ((moved - images) * 255).round().sum(dim=(1, 2, 3)).tolist() == [4, 4]  # 8 at once were too many
+    assert (margins(detector(moved), labels) < margins(detector(images), labels)).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -98,6 +98,13 @@ def test_of_all_wrong_pictures_seen_the_nearest_is_kept(norm: Norm, kind: type[M
     assert torch.equal(size(norm, found - images).flatten(), nearest.where(nearest.isfinite(), 0.0))
 
 
+def test_steps_and_balls_change_from_their_first_to_their_last_share() -> None:
+    attack = MinimumNorm("fmn", "linf", 10)
+    shares = [attack._annealed((0.4, 0.1), step) for step in range(11)]
+    assert (shares[0], shares[5], shares[10]) == pytest.approx((0.4, 0.25, 0.1))
+    assert shares == sorted(shares, reverse=True)
+
+
 def test_no_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="1 or more"):
         MinimumNorm("fmn", "linf", 0)

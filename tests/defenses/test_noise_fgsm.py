@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from regimes import LABELS, images, smooth_detector
+from torch import Tensor, nn
 
 from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.noise_fgsm import NoiseFGSM
@@ -35,3 +36,39 @@ def test_it_leaves_the_network_unchanged() -> None:
     assert detector.training
     assert all(weight.requires_grad and weight.grad is None for weight in detector.parameters())
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+
+
+def test_pixels_without_influence_stay_as_they_are() -> None:
+    class UpperHalf(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            """Return logits ``(N, 2)`` of the upper half of the images."""
+            brightness = images[:, :, : images.shape[2] // 2].mean(dim=(1, 2, 3))
+            return torch.stack([brightness, -brightness], dim=1)
+
+    pictures = 0.2 + 0.6 * images()
+    change = NoiseFGSM(0.0)(UpperHalf(), pictures, torch.zeros_like(LABELS), 4 * LEVEL) - pictures
+    half = pictures.shape[2] // 2
+    torch.testing.assert_close(change[:, :, :half], torch.full_like(change[:, :, :half], -4 * LEVEL))
+    assert (change[:, :, half:] == 0).all()
+
+
+def test_the_direction_has_full_precision_in_mixed_precision() -> None:
+    class FullPrecision(nn.Module):
+        """Two logits that bfloat16 could not tell apart."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 2, bias=False)
+            nn.init.constant_(self.layer.weight, 1.0)
+            self.layer.weight.data[1] += 1e-3
+
+        def forward(self, images: Tensor) -> Tensor:
+            """Return logits ``(N, 2)`` of the brightness."""
+            with torch.autocast("cpu", enabled=False):
+                logits: Tensor = self.layer(images.mean(dim=(1, 2, 3))[:, None])
+            return logits
+
+    pictures = torch.full((2, 1, 4, 4), 0.5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        examples = NoiseFGSM(0.0)(FullPrecision(), pictures, torch.zeros(2, dtype=torch.long), LEVEL)
+    torch.testing.assert_close(examples, pictures + LEVEL)

@@ -179,6 +179,12 @@ def test_auroc_tells_scores_far_from_zero_apart() -> None:
     assert rows_of(curves(samples, resamples=10), "auroc")["estimate"].to_numpy() == pytest.approx(expected, abs=1e-6)
 
 
+def test_clean_pictures_under_one_attack_are_a_table_too() -> None:
+    alone = sample_table(attacks=["fgsm"], eps=[0])
+    table = curves(alone).set_index(["attack", "metric"])["estimate"]
+    assert table["worst", "accuracy"] == table["fgsm", "accuracy"] == pytest.approx(alone["correct"].mean())
+
+
 def test_the_order_of_rows_does_not_change_the_curves(samples: pd.DataFrame, table: pd.DataFrame) -> None:
     shuffled = samples.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(curves(shuffled, resamples=200), table)
