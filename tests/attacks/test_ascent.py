@@ -13,7 +13,7 @@ from advforensics.attacks import losses
 from advforensics.attacks.ascent import Ascent
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.losses import Loss, margins
-from advforensics.attacks.steps import AdaptiveStep, FixedStep, StepRule
+from advforensics.attacks.steps import AdaptiveStep, FixedStep, StepRule, steepest
 from advforensics.attacks.threat_model import LEVEL, Norm, distances, radius, size
 from advforensics.detectors.cost import counted
 
@@ -153,6 +153,23 @@ def test_the_detector_sees_what_is_delivered() -> None:
     assert (found - images).abs().max() > EPS * 0.9
     distances = [(pictures.unsqueeze(1) - images).abs().amax(dim=(2, 3, 4)).amin(dim=1) for pictures in delivered]
     assert torch.cat(distances).max() <= EPS / 2 + 1e-9
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_random_starts_lie_on_the_border_to_all_sides(norm: Norm) -> None:
+    seen: list[Tensor] = []
+    detector = tiny_detector()
+    images, labels = torch.full((4, 1, 32, 32), 0.5), torch.zeros(4, dtype=torch.long)
+    with detector.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach())):
+        Ascent("apgd", norm, losses.margin, 1)(detector, images, labels, EPS, early_stopping=False)
+    start = seen[0] - images
+    torch.testing.assert_close(size(norm, start).flatten(), torch.full((4,), EPS))
+    assert ((start > 0).float().mean(dim=(1, 2, 3)) - 0.5).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_without_a_gradient_there_is_no_direction(norm: Norm) -> None:
+    assert torch.equal(steepest(norm, torch.zeros(2, 1, 4, 4)), torch.zeros(2, 1, 4, 4))
 
 
 def test_nothing_happens_at_radius_0_or_without_images() -> None:

@@ -140,8 +140,12 @@ def test_the_search_leaves_fallen_images_alone(detector: Detector, labels: Tenso
     assert torch.equal(search_lattice("linf", 2 * LEVEL, IMAGES, pictures, detector, wrong, 4), pictures)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("curvature", "passes", "moves"), [(0.2, 2, 4), (0.6, 4, 1)])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_search_tries_fewer_moves_where_many_raise_the_margin(norm: Norm) -> None:
+def test_the_search_tries_fewer_moves_where_many_raise_the_margin(
+    norm: Norm, curvature: float, passes: int, moves: int, sign: int
+) -> None:
     weight = torch.linspace(1, 1.2, 64)
 
     class Valley(nn.Module):
@@ -149,24 +153,41 @@ def test_the_search_tries_fewer_moves_where_many_raise_the_margin(norm: Norm) ->
 
         def forward(self, images: Tensor) -> Tensor:
             """Return logits ``(N, 2)``."""
-            change = 255 * (images.flatten(1) - 0.4) @ weight
-            margin = 10 - change + 0.2 * change.square()
+            change = sign * 255 * (images.flatten(1) - 0.4) @ weight
+            margin = 10 - change + curvature * change.square()
             return torch.stack([margin, 0 * margin], dim=1)
 
     images = torch.full((2, 1, 8, 8), 0.4)
     detector, labels = Valley(), torch.zeros(2, dtype=torch.long)
-    moved = search_lattice(norm, 2 * LEVEL, images, images, detector, labels, 2)
-    assert ((moved - images) * 255).round().sum(dim=(1, 2, 3)).tolist() == [4, 4]  # 8 at once were too many
+    moved = search_lattice(norm, 2 * LEVEL, images, images, detector, labels, passes)
+    # An eighth of the pixels at first, then half as many each time.
+    assert ((moved - images) * 255).round().sum(dim=(1, 2, 3)).tolist() == [sign * moves, sign * moves]
     assert (margins(detector(moved), labels) < margins(detector(images), labels)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_search_begins_with_an_eighth_of_all_pixel_values(channels: int) -> None:
+    weight = torch.linspace(1, 2, channels * 64)
+
+    class Linear(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            """Return logits ``(N, 2)``."""
+            margin = 1000 - images.flatten(1) @ weight
+            return torch.stack([margin, 0 * margin], dim=1)
+
+    images = torch.full((1, channels, 8, 8), 0.4)
+    moved = search_lattice("linf", 2 * LEVEL, images, images, Linear(), torch.zeros(1, dtype=torch.long), 1)
+    assert int(((moved - images) * 255).round().sum()) == channels * 8
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_files_hold_the_final_pictures(channels: int, tmp_path: Path) -> None:
     detector, images = tiny_detector(channels), random_images(3, channels=channels)
     labels, pictures = torch.zeros(3, dtype=torch.int64), (images + 1.4 * LEVEL).clamp(0, 1)
-    for domain, suffix in ((Png(tmp_path), "png"), (Jpeg(tmp_path), "jpg")):
+    folder = tmp_path / "new" / "folder"
+    for domain, suffix in ((Png(folder), "png"), (Jpeg(folder), "jpg")):
         final = domain.final("linf", 2 * LEVEL, images, pictures, detector, labels, NAMES[:3])
-        paths = [tmp_path / "linf" / f"{name}.{suffix}" for name in NAMES[:3]]
+        paths = [folder / "linf" / f"{name}.{suffix}" for name in NAMES[:3]]
         assert torch.equal(reread(paths), final)
         for path, picture in zip(paths, final, strict=True):
             levels = np.asarray(Image.open(path)).reshape(32, 32, channels)
@@ -197,6 +218,7 @@ def test_the_final_quality_follows_from_the_image(detector: Detector, labels: Te
 def test_qualities_must_be_a_range(qualities: tuple[int, int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="qualities"):
         Jpeg(tmp_path, qualities)
+    assert Jpeg(tmp_path, (1, 100)).qualities == (1, 100)
 
 
 def test_files_of_two_channels_are_refused(detector: Detector, tmp_path: Path) -> None:

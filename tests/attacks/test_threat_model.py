@@ -155,3 +155,20 @@ def test_each_image_may_have_a_radius_of_its_own() -> None:
             project(norm, float(eps[i]), IMAGES[i : i + 1], (IMAGES + change(1, 300))[i : i + 1]) for i in range(6)
         ]
         torch.testing.assert_close(projected, torch.cat(single), rtol=0, atol=1e-15)
+
+
+def test_under_linf_a_change_goes_to_the_nearest_whole_level() -> None:
+    images = IMAGES.clamp(50 * LEVEL, 200 * LEVEL)
+    moved = change(4, 12)
+    delivered = to_8bit("linf", 20 * LEVEL, images, images + moved)
+    assert (delivered - images - moved).abs().max() <= (0.5 + 2e-4) * LEVEL
+
+
+@pytest.mark.parametrize("size", [0.01, 0.6, 30.0])
+def test_under_l2_no_whole_level_along_the_change_is_left_out(size: float) -> None:
+    images = IMAGES.clamp(50 * LEVEL, 200 * LEVEL)
+    levels = (255 * (to_8bit("l2", 0.7 * LEVEL, images, images + change(5, size)) - images)).round()
+    spent, budget = levels.square().sum(dim=(1, 2, 3)), 0.7**2 * images[0].numel()
+    next_level = 2 * levels.abs().amax(dim=(1, 2, 3)) + 1  # what one more of the largest change costs
+    assert (spent <= budget + 1e-6).all()
+    assert (spent > budget - next_level).all()

@@ -164,6 +164,24 @@ def test_reuse_takes_two_passes_and_the_textbook_three() -> None:
         assert (cost.forward, cost.backward) == (passes * 6, passes * 6)
 
 
+def test_adversarial_training_makes_no_clean_pass() -> None:
+    detector = smooth_detector()
+    module = fused(detector, weight=1.0)
+    with counted(detector) as cost:
+        module.training_loss(images(), LABELS).backward()
+    assert (cost.forward, cost.backward) == (2 * 6, 2 * 6)  # the attack's pass, and that of the examples
+
+
+def test_the_penalty_of_regularised_fusion_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    penalty = GradientPenalty("exact", "l2", False, 0.01)
+    module = regime(RegularizedFusion, penalty_weight=0.7, penalty=penalty, **TEXTBOOK | {"warmup": 0.5})
+    loss, norm, _ = penalty(module.detector, images(), LABELS)
+    for progress, strength in ((0.0, 0.0), (0.25, 0.5), (1.0, 1.0)):
+        monkeypatch.setattr(Baseline, "progress", progress)
+        expected = loss + strength * 0.7 * norm
+        torch.testing.assert_close(module.clean_loss(images(), LABELS), expected, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize(("defense", "passes"), [("adversarial_fusion", 2), ("regularized_fusion", 3)])
 def test_by_default_torchattacks_makes_the_examples_of_every_step(
     defense: str, passes: int, monkeypatch: pytest.MonkeyPatch

@@ -125,6 +125,11 @@ def test_every_pair_is_compared_at_every_condition_the_better_first(samples: pd.
         assert row["estimate"] == pytest.approx(robust[str(row["first"])] - robust[str(row["second"])])
 
 
+def test_two_defenses_are_enough_for_a_comparison(samples: pd.DataFrame) -> None:
+    two = samples[samples["defense"].isin(DEFENSES[:2])]
+    assert len(comparisons(two, [("linf", "float", 1.0)])) == 1
+
+
 def test_samples_that_cannot_be_compared_are_refused(samples: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="one defense only"):
         comparisons(samples[samples["defense"] == "baseline"], [("linf", "float", 0.5)])

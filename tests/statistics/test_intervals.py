@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
-from advforensics.statistics.intervals import Bootstrap
+from advforensics.statistics.intervals import Bootstrap, format_interval
 
 
 def photographs(count: int, patches: int) -> NDArray[np.str_]:
@@ -160,3 +160,8 @@ def test_the_auroc_uses_as_many_resamples_as_asked_for(resamples: int) -> None:
     bootstrap = Bootstrap(photographs(6, 2), resamples=10)
     areas = bootstrap.auroc(np.arange(12), np.arange(12) % 2 == 0, resamples=resamples)
     assert areas.scores.shape == (1 + resamples,)
+
+
+def test_an_interval_with_an_unknown_limit_is_unknown() -> None:
+    assert format_interval(0.25, 0.5, ".1%") == "[25.0%, 50.0%]"
+    assert format_interval(0.25, np.nan, ".1%") == format_interval(np.nan, 0.5, ".1%") == "[unknown]"
