@@ -166,7 +166,7 @@ def test_the_search_tries_fewer_moves_where_many_raise_the_margin(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_search_begins_with_an_eighth_of_all_pixel_values(channels: int) -> None:
+def test_the_search_begins_with_an_eighth_of_all_pixel_values_and_doubles(channels: int) -> None:
     weight = torch.linspace(1, 2, channels * 64)
 
     class Linear(nn.Module):
@@ -176,8 +176,17 @@ def test_the_search_begins_with_an_eighth_of_all_pixel_values(channels: int) -> 
             return torch.stack([margin, 0 * margin], dim=1)
 
     images = torch.full((1, channels, 8, 8), 0.4)
-    moved = search_lattice("linf", 2 * LEVEL, images, images, Linear(), torch.zeros(1, dtype=torch.long), 1)
-    assert int(((moved - images) * 255).round().sum()) == channels * 8
+    for passes, moves in ((1, 8), (2, 8 + 16)):
+        moved = search_lattice("linf", 2 * LEVEL, images, images, Linear(), torch.zeros(1, dtype=torch.long), passes)
+        assert int(((moved - images) * 255).round().sum()) == channels * moves
+
+
+def test_the_search_judges_whole_levels(detector: Detector, labels: Tensor) -> None:
+    seen: list[Tensor] = []
+    with detector.register_forward_pre_hook(lambda module, inputs: seen.append(255 * inputs[0].detach())):
+        search_lattice("linf", 2 * LEVEL, IMAGES, IMAGES, detector, labels, 4)
+    assert len(seen) > 4
+    assert all((levels - levels.round()).abs().max() < 1e-3 for levels in seen)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -50,6 +50,9 @@ def test_pixels_without_influence_stay_as_they_are() -> None:
     half = pictures.shape[2] // 2
     torch.testing.assert_close(change[:, :, :half], torch.full_like(change[:, :, :half], -4 * LEVEL))
     assert (change[:, :, half:] == 0).all()
+    noise = (NoiseFGSM(2.0)(UpperHalf(), pictures, torch.zeros_like(LABELS), 4 * LEVEL) - pictures)[:, :, half:]
+    assert noise.abs().max() <= 2 * 4 * LEVEL
+    assert abs((noise > 0).double().mean() - 0.5) < 0.1
 
 
 def test_the_direction_has_full_precision_in_mixed_precision() -> None:

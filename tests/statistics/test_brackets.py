@@ -69,3 +69,11 @@ def test_radii_of_another_norm_add_no_rows() -> None:
     assert not set(samples["eps_levels"]) <= set(linf["eps_levels"])
     both, alone = (brackets(rows, certificates_of(linf), resamples=10) for rows in (samples, linf))
     pd.testing.assert_frame_equal(both, alone)
+
+
+def test_radii_of_another_domain_add_no_rows() -> None:
+    samples = sample_table(attacks=("pgd",), domains=("float", "8bit"))
+    samples.loc[samples["domain"] == "8bit", "eps_levels"] *= 4
+    alone = samples[samples["domain"] == "float"]
+    found, expected = (brackets(rows, certificates_of(alone), resamples=10) for rows in (samples, alone))
+    pd.testing.assert_frame_equal(found, expected)

@@ -165,3 +165,8 @@ def test_the_auroc_uses_as_many_resamples_as_asked_for(resamples: int) -> None:
 def test_an_interval_with_an_unknown_limit_is_unknown() -> None:
     assert format_interval(0.25, 0.5, ".1%") == "[25.0%, 50.0%]"
     assert format_interval(0.25, np.nan, ".1%") == format_interval(np.nan, 0.5, ".1%") == "[unknown]"
+
+
+def test_a_bootstrap_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 photographs"):
+        Bootstrap([])

@@ -87,3 +87,10 @@ def test_the_area_is_the_mean_robust_accuracy_over_its_range() -> None:
 def test_postprocessing_does_not_count(samples: pd.DataFrame) -> None:
     without = samples[samples["knowledge"] != "postprocessing"]
     pd.testing.assert_frame_equal(radii(samples, resamples=20), radii(without, resamples=20))
+
+
+def test_every_norm_and_domain_has_radii_of_its_own(samples: pd.DataFrame) -> None:
+    table = radii(samples, resamples=20)
+    for (norm, domain), found in table.groupby(["norm", "domain"]):
+        alone = samples[(samples["norm"] == norm) & (samples["domain"] == domain)]
+        pd.testing.assert_frame_equal(found.reset_index(drop=True), radii(alone, resamples=20))
