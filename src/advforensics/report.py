@@ -34,9 +34,6 @@ def report(cfg: DictConfig) -> str:
     detectors were certified, ``pictures.csv`` if whole pictures were swept. Findings are about L∞ in float or, if that
     was not swept for all, about the first norm and domain that was.
 
-    Args:
-        cfg: The composed config.
-
     Returns:
         The finding, one sentence per line.
 

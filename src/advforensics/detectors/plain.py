@@ -8,9 +8,6 @@ class Plain(nn.Module):
 
     Args:
         channels: Channels of the picture.
-
-    Attributes:
-        out_channels: ``channels``.
     """
 
     def __init__(self, channels: int) -> None:
