@@ -110,7 +110,8 @@ def test_what_is_imported_is_seen(tmp_path: Path) -> None:
     }
     assert not list(files_of("advforensics.attacks.threat_model.LEVEL"))
     chain = needed({"advforensics.attacks.lattice"})
-    assert chain == {f"advforensics/attacks/{name}.py" for name in ("lattice", "attackable", "losses", "threat_model")}
+    attacks = ("lattice", "attackable", "losses", "random_state", "threat_model")
+    assert chain == {f"advforensics/attacks/{name}.py" for name in attacks} | {"advforensics/detectors/device.py"}
     module = tmp_path / "module.py"
     module.write_text(
         "import a.b\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import c\n\ndef f():\n    import d\n"

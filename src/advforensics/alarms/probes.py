@@ -14,6 +14,7 @@ from advforensics.alarms.attack_order import attack_alarms
 from advforensics.alarms.gradients import gradient_alarms
 from advforensics.attacks.attackable import attackable
 from advforensics.attacks.threat_model import Norm
+from advforensics.detectors.device import device_of
 from advforensics.detectors.logits import predict
 
 IMAGES = 128
@@ -48,8 +49,8 @@ def probe(
         raise ValueError(f"probing needs images and a label for each, got {len(images)} and {tuple(labels.shape)}")
     with attackable(detector):
         torch.manual_seed(seed)
-        drawn = torch.randperm(len(images))[:IMAGES].to(images.device)
-        images, labels = images[drawn], labels[drawn]
+        drawn, device = torch.randperm(len(images))[:IMAGES], device_of(detector)
+        images, labels = images[drawn].to(device), labels[drawn].to(device)
         alarms = forward_alarms(detector, images, int(labels.max()) + 1, batch_size)
         if any(alarm.fired for alarm in alarms if alarm.name in FATAL):
             return alarms
@@ -81,7 +82,7 @@ def forward_alarms(detector: nn.Module, images: Tensor, classes: int, batch_size
         classes: How many classes there are at least.
         batch_size: Images that the detector gets at once, at most.
     """
-    images = images[: min(FORWARD_IMAGES, batch_size)]
+    images = images[: min(FORWARD_IMAGES, batch_size)].to(device_of(detector))
     training = sum(module.training for module in detector.modules())
     alarms = [
         Alarm(

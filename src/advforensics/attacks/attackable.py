@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from advforensics.attacks.random_state import RandomState
+from advforensics.detectors.device import device_of
+
 
 @contextmanager
 def attackable(detector: nn.Module) -> Iterator[None]:
@@ -28,15 +31,16 @@ def attackable(detector: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in detector.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
     seed, numpy_state = int(torch.randint(2**31, ())), np.random.get_state()  # noqa: NPY002
-    devices = sorted({parameter.device.index or 0 for parameter, _ in frozen if parameter.is_cuda})
+    device = device_of(detector)
     try:
         detector.eval()
         for parameter, _ in frozen:
             parameter.requires_grad_(False)
-        with torch.enable_grad(), torch.random.fork_rng(devices=devices):
+        with torch.enable_grad(), RandomState(device).replayed():
             # `torch.manual_seed` formats a stack trace for each kind of accelerator: a millisecond in every step.
-            for generator in (torch.default_generator, *(torch.cuda.default_generators[index] for index in devices)):
-                generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            if device.type != "cpu":
+                torch.get_device_module(device).manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:

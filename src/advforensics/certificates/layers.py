@@ -42,7 +42,7 @@ class Activation:
 
     def remainder(self, at: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Return bounds on the function less its tangent at ``at``, over ``at + [low, high]``, ``(C, H, W)`` each."""
-        share = torch.linspace(0, 1, GRID_POINTS, dtype=at.dtype).view(-1, *[1] * at.ndim)
+        share = torch.linspace(0, 1, GRID_POINTS, dtype=at.dtype, device=at.device).view(-1, *[1] * at.ndim)
         offset = low + share * (high - low)
         distance = self.function(at + offset) - self.function(at) - self.slope(at) * offset
         lower, upper = distance.amin(dim=0), distance.amax(dim=0)
@@ -109,7 +109,8 @@ def layer_sequence(detector: nn.Module) -> LayerSequence:
         raise TypeError(f"linear: bounds have no rule for the front end {type(front).__name__}")
     channels = front.out_channels if isinstance(front, Plain) else front.channels
     scale = detector.normalization.scale
-    one = torch.ones(channels, dtype=torch.float64)
+    head = detector.trunk.head
+    one = head.weight.new_ones(channels, dtype=torch.float64)
     layers: list[Layer] = [Convolution(scale * torch.diag(one)[..., None, None], -0.5 * scale * one)]
     if not isinstance(front, Plain):
         layers.append(_convolution(front.weight, None, channels, 1, 0))
@@ -124,13 +125,12 @@ def layer_sequence(detector: nn.Module) -> LayerSequence:
             shift = module.bias.detach().double() - factor * module.running_mean.double()
             layers.append(_scaled(layers.pop(), factor, shift))
         elif isinstance(module, Truncation):
-            gain = torch.tensor([module.gain], dtype=torch.float64)
+            gain = one.new_full((1,), module.gain)
             layers += [_scaled(layers.pop(), gain, 0 * gain), TANH]
         elif isinstance(module, nn.SiLU | nn.ReLU):
             layers.append(SILU if isinstance(module, nn.SiLU) else RELU)
         else:
             raise TypeError(f"linear: bounds have no rule for {type(module).__name__}")
-    head = detector.trunk.head
     pooled = PooledHead(detector.trunk.pooling, head.weight.detach().double(), head.bias.detach().double())
     return LayerSequence(tuple(layers), pooled)
 

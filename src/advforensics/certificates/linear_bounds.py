@@ -125,7 +125,7 @@ class Jacobian:
     def identity(cls, maps: Tensor) -> "Jacobian":
         """Return the Jacobian of maps ``(C, H, W)`` with respect to themselves."""
         channels, height, width = maps.shape
-        rows = torch.eye(channels, dtype=maps.dtype).view(channels, 1, 1, channels, 1, 1)
+        rows = torch.eye(channels, dtype=maps.dtype, device=maps.device).view(channels, 1, 1, channels, 1, 1)
         return cls(rows.expand(channels, height, width, channels, 1, 1).contiguous(), 1, 0)
 
     def activated(self, slope: Tensor) -> "Jacobian":

@@ -4,9 +4,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from advforensics.attacks.random_state import RandomState
 from advforensics.attacks.threat_model import LEVEL
 from advforensics.defenses.baseline import Baseline
-from advforensics.defenses.random_state import RandomState
 from advforensics.store.reading import Batch
 
 
@@ -65,7 +65,7 @@ class AdversarialTraining(Baseline):
         Dropout masks are the same for both passes, so the pictures alone make the difference.
         """
         examples = self.adversarial_examples(images, labels)
-        random_state = RandomState(images)
+        random_state = RandomState(images.device)
         clean: Tensor = self.detector(images)
         with random_state.replayed():
             return clean, self.detector(examples)

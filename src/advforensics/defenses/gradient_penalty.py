@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advforensics.attacks.random_state import RandomState
 from advforensics.attacks.threat_model import LEVEL
-from advforensics.defenses.random_state import RandomState
 from advforensics.defenses.shared_pass import shared_pass, statistics_kept
 
 Norm = Literal["l1", "l2", "linf"]
@@ -54,7 +54,7 @@ class GradientPenalty:
             losses, gradients = exact(detector, images, labels)
             norms = torch.linalg.vector_norm(gradients.flatten(1), ord=ORDERS[self.norm], dim=1)
             return losses.mean(), (norms.square() if self.squared else norms).mean(), gradients.detach()
-        random_state = RandomState(images)
+        random_state = RandomState(images.device)
         loss, gradients = shared_pass(detector, images, labels)
         with random_state.replayed():
             penalty = self._finite_difference(detector, images, labels, loss, gradients)
@@ -82,7 +82,7 @@ class GradientPenalty:
             largest = norms.amax().clamp_min(torch.finfo(norms.dtype).tiny)
             scale, factor = norms / largest, 2 * largest
         else:
-            scale, factor = torch.ones_like(norms), norms.new_tensor(1.0)
+            scale, factor = torch.ones_like(norms), norms.new_ones(())
         h = self.step if self.norm == "l1" else self.step * math.sqrt(flat.shape[1])
         moved = images + (h * scale[:, None] * steepest_ascent(flat, self.norm)).view_as(images)
         with statistics_kept(detector):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from advforensics.detectors.device import device_of
+
 
 def probe(
     detector: nn.Module,
@@ -57,6 +59,7 @@ def probe(
 
 
 def predict(detector: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Return logits ``(N, K)``, computed without gradients, one batch at a time."""
+    """Return logits ``(N, K)`` where the images are, computed on the detector's device, one batch at a time."""
+    device = device_of(detector)
     with torch.no_grad():
-        return torch.cat([detector(batch) for batch in images.split(batch_size)])
+        return torch.cat([detector(batch.to(device)).to(batch.device) for batch in images.split(batch_size)])

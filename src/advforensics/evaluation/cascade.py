@@ -10,8 +10,9 @@ it is given that class, and images of that class are left alone. An image that w
 keeps a wrong picture from then on, so accuracy never rises there either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,8 @@ from advforensics.attacks.minimum_norm import MinimumNorm
 from advforensics.attacks.steps import FixedStep
 from advforensics.attacks.threat_model import LEVEL, Norm, levels_budget, size
 from advforensics.detectors.cost import counted
+from advforensics.detectors.device import device_of
+from advforensics.evaluation.batches import Work, halved_when_out_of_memory
 from advforensics.evaluation.settings import SweepSettings
 from advforensics.evaluation.state import CLEAN, CascadeState
 from advforensics.persistence.journal import Outcome, seed_of
@@ -89,6 +92,7 @@ class _Cascade:
     def __init__(self, settings: SweepSettings, attacks: Sequence[AnyAttack], domain: Domain) -> None:
         self.settings, self.attacks, self.domain = settings, attacks, domain
         self.detector, self.images, self.labels = settings.detector, settings.images.images, settings.images.labels
+        self.device = device_of(settings.detector)
         self.norm: Norm = attacks[0].norm
         self.target_class = target_class = getattr(attacks[0], "target_class", None)
         self.name = f"{self.norm}-{domain.name}" + ("" if target_class is None else f"-towards-{target_class}")
@@ -129,7 +133,7 @@ class _Cascade:
         This goes through the journal too: a sweep that goes on must not write clean files over adversarial ones.
         """
         outcomes = [
-            self._journaled(f"clean-{number}", self._judge, batch, self.images[batch], 0.0)
+            self._journaled(f"clean-{number}", partial(self._judge, pictures=self.images, eps=0.0), batch)
             for number, batch in enumerate(torch.arange(len(self.images)).split(self.settings.batch_size))
         ]
         for outcome in outcomes:
@@ -140,8 +144,8 @@ class _Cascade:
     def _run_minimum_norm(self, attack: MinimumNorm) -> tuple[Tensor, Tensor]:
         """Run a minimum-norm attack on what stands; return its pictures and their distances, ``(N,)``."""
 
-        def work(batch: Tensor) -> Outcome:
-            return {"pictures": attack(self.detector, self.images[batch], self.labels[batch])}
+        def work(batch: Tensor) -> dict[str, Tensor]:
+            return {"pictures": attack(self.detector, *self._on_device(batch))}
 
         pictures, distances = self.images.clone(), torch.full((len(self.images),), torch.inf)
         for number, batch in enumerate(self.state.batches(self.settings.batch_size)):
@@ -157,7 +161,7 @@ class _Cascade:
         """Run an attack at a radius on what stands."""
         for number, batch in enumerate(self.state.batches(self.settings.batch_size)):
             name = f"{eps_levels!r}-{attack.name}-{number}"
-            outcome = self._journaled(name, self._attack, attack, batch, eps_levels * LEVEL)
+            outcome = self._journaled(name, partial(self._attack, attack=attack, eps=eps_levels * LEVEL), batch)
             found = outcome["candidates"], outcome["pictures"], outcome["logits"]
             self.state.update(attack.name, batch, *found, eps_levels)
             self._add_cost(attack.name, eps_levels, len(batch), outcome)
@@ -167,26 +171,33 @@ class _Cascade:
         for batch in self.state.batches(self.settings.batch_size):
             batch = batch[distances[batch] <= eps_levels * LEVEL]
             if len(batch):
-                with counted(self.detector) as cost:
-                    judged = self._judge(batch, pictures[batch], eps_levels * LEVEL)
-                self._add_cost(attack, eps_levels, 0, vars(cost))
+                judged = self._counted(partial(self._judge, pictures=pictures, eps=eps_levels * LEVEL), batch)
+                self._add_cost(attack, eps_levels, 0, judged)
                 self.state.update(attack, batch, pictures[batch], judged["pictures"], judged["logits"], eps_levels)
 
-    def _journaled(self, name: str, work: Callable[..., Outcome], *arguments: object) -> Outcome:
+    def _journaled(self, name: str, work: Work, batch: Tensor) -> Outcome:
         """Return the outcome and cost of a batch. Its random draws depend on the seed and the batch's name alone."""
         name = f"{self.name}/{name}"
 
         def seeded() -> Outcome:
             torch.manual_seed(seed_of(self.settings.seed, name))
-            with counted(self.detector) as cost:
-                outcome = work(*arguments)
-            return {**outcome, **vars(cost)}
+            return self._counted(work, batch)
 
         return self.settings.journal.get(name, seeded)
 
-    def _attack(self, attack: TorchAttack | Ascent, batch: Tensor, eps: float) -> Outcome:
+    def _counted(self, work: Work, batch: Tensor) -> Outcome:
+        """Return the outcome of a batch, brought back to the CPU, and what it cost."""
+        with counted(self.detector) as cost:
+            outcome = halved_when_out_of_memory(work, batch)
+        return {**{name: tensor.cpu() for name, tensor in outcome.items()}, **vars(cost)}
+
+    def _on_device(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images and labels of a batch where the detector is."""
+        return self.images[batch].to(self.device), self.labels[batch].to(self.device)
+
+    def _attack(self, batch: Tensor, attack: TorchAttack | Ascent, eps: float) -> dict[str, Tensor]:
         """Return the candidates that an attack finds, the pictures delivered of them, and their logits."""
-        images, labels = self.images[batch], self.labels[batch]
+        images, labels = self._on_device(batch)
         if isinstance(attack, TorchAttack):
             candidates = attack(self.detector, images, labels, eps)
         else:
@@ -195,7 +206,7 @@ class _Cascade:
                 # An image that falls at one quality may stand at the next. An adaptive step takes the random qualities
                 # for oscillation.
                 options = {"early_stopping": False, "step_rule": FixedStep}
-            change = self.state.candidates[batch] - images
+            change = self.state.candidates[batch].to(self.device) - images
             length = size(self.norm, change)
             start = images + change * (eps / length.clamp_min(1e-12)) if (length > 0).any() else None
 
@@ -204,12 +215,17 @@ class _Cascade:
 
             candidates = attack(self.detector, images, labels, eps, start=start, deliver=deliver, **options)
         gradients = attack.knowledge != "black box"
-        return {"candidates": candidates, **self._judge(batch, candidates, eps, gradients=gradients)}
+        return {"candidates": candidates, **self._deliver(batch, candidates, eps, gradients=gradients)}
 
-    def _judge(self, batch: Tensor, candidates: Tensor, eps: float, *, gradients: bool = False) -> dict[str, Tensor]:
+    def _judge(self, batch: Tensor, pictures: Tensor, eps: float) -> dict[str, Tensor]:
+        """Return what is delivered of a batch of all pictures, ``(N, C, H, W)``, and its logits."""
+        return self._deliver(batch, pictures[batch].to(self.device), eps, gradients=False)
+
+    def _deliver(self, batch: Tensor, candidates: Tensor, eps: float, *, gradients: bool) -> dict[str, Tensor]:
         """Return the pictures delivered of candidates, and their logits; with gradients a search may improve them."""
         names = [self.settings.images.sample_ids[index] for index in batch.tolist()]
-        images, labels, detector = self.images[batch], self.labels[batch], self.detector if gradients else None
+        images, labels = self._on_device(batch)
+        detector = self.detector if gradients else None
         pictures = self.domain.final(self.norm, eps, images, candidates, detector, labels, names, self.target_class)
         with torch.no_grad():
             return {"pictures": pictures, "logits": self.detector(pictures)}

@@ -10,6 +10,7 @@ from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.threat_model import LEVEL, to_8bit
 from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.detectors.detector import Detector
+from advforensics.detectors.device import device_of
 from advforensics.detectors.logits import predict
 from advforensics.evaluation.images import EvaluationSet
 
@@ -41,13 +42,14 @@ def make_examples(
     indices = list(by_group.values()) or list(range(min(number, len(targets.labels))))
     images, labels = targets.images[indices], targets.labels[indices]
     eps = eps_levels * LEVEL
-    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    found = torch.cat([attack(detector, *batch, eps) for batch in batches])
+    device = device_of(detector)
+    batches = zip(images.to(device).split(batch_size), labels.to(device).split(batch_size), strict=True)
+    found = torch.cat([attack(detector, *batch, eps) for batch in batches]).cpu()
     adversarial = to_8bit(attack.norm, eps, images, found)
     examples: dict[str, Any] = {"clean": images, "adversarial": adversarial, "labels": labels}
     for kind in ("clean", "adversarial"):
         with torch.no_grad():
-            examples[f"residual_{kind}"] = _residual(detector, examples[kind])
+            examples[f"residual_{kind}"] = _residual(detector, examples[kind].to(device)).cpu()
         examples[f"predicted_{kind}"] = predict(detector, examples[kind], batch_size).argmax(dim=1)
     return examples
 

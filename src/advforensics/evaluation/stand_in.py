@@ -14,6 +14,7 @@ from advforensics.attacks.losses import margin
 from advforensics.attacks.threat_model import LEVEL
 from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.detectors.cost import Cost, counted
+from advforensics.detectors.device import device_of
 from advforensics.persistence.journal import Journal, Outcome, seed_of
 from advforensics.store.reading import PatchDataset, PatchStore
 
@@ -44,7 +45,12 @@ class StandIn(nn.Module):
 
 
 def with_stand_in(
-    trained: TrainedDetector, store: PatchStore, config: DictConfig, journal: Journal, seed: int
+    trained: TrainedDetector,
+    store: PatchStore,
+    config: DictConfig,
+    journal: Journal,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> tuple[TrainedDetector, Cost]:
     """Return a detector without gradients that attacks can climb all the same, and what fitting its surrogate cost.
 
@@ -54,12 +60,13 @@ def with_stand_in(
         config: ``without_gradients.surrogate`` of an ensemble.
         journal: Keeps the fitted surrogate.
         seed: Seed of the weights, the order of patches and the steps.
+        device: Where the surrogate runs.
 
     Raises:
         ValueError: If the split that the config names is empty.
     """
     torch.manual_seed(seed_of(seed, "surrogate"))
-    surrogate = instantiate(config.detector.model, channels=trained.shape[0], classes=len(trained.classes))
+    surrogate = instantiate(config.detector.model, channels=trained.shape[0], classes=len(trained.classes)).to(device)
 
     def fit() -> Outcome:
         patches = PatchDataset(store, config.split)
@@ -71,7 +78,7 @@ def with_stand_in(
         images, _ = patches[patches.balanced_stacks(config.images, 1).ravel()]
         with counted(trained.detector) as cost:
             fit_surrogate(trained.detector, surrogate, images, **config.fit)
-        return {"weights": surrogate.state_dict(), **vars(cost)}
+        return {"weights": {name: weight.cpu() for name, weight in surrogate.state_dict().items()}, **vars(cost)}
 
     fitted = journal.get("surrogate", fit)
     surrogate.load_state_dict(fitted["weights"])
@@ -104,12 +111,12 @@ def fit_surrogate(
         batch_size: Pictures in a batch; as many steps from them join it.
     """
     optimizer = torch.optim.AdamW(surrogate.parameters(), lr=lr)
-    total = epochs * -(-len(images) // batch_size)
+    total, device = epochs * -(-len(images) // batch_size), device_of(surrogate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=total)
     with tqdm(total=total, desc="surrogate", unit="batch", disable=None) as progress:
         for _ in range(epochs):
             for chosen in torch.randperm(len(images)).split(batch_size):
-                batch = images[chosen]
+                batch = images[chosen].to(device)
                 pictures = torch.cat([batch, _stepped(surrogate, batch, eps_levels * LEVEL)])
                 with torch.no_grad():
                     answers = detector(pictures).log_softmax(dim=1)
@@ -129,7 +136,7 @@ def _stepped(surrogate: nn.Module, images: Tensor, eps: float) -> Tensor:
     with attackable(surrogate):
         pictures = images.clone().requires_grad_()
         logits = surrogate(pictures)
-        target = torch.randint(logits.shape[1], images.shape[:1])
+        target = torch.randint(logits.shape[1], images.shape[:1], device=images.device)
         (gradients,) = torch.autograd.grad(margin(logits, logits.argmax(dim=1), target).sum(), pictures)
         length = eps * torch.rand_like(images[:, :1, :1, :1])
     return (images + length * gradients.sign()).clamp(0, 1)

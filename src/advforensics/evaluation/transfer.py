@@ -17,6 +17,7 @@ from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.random_signs import RandomSigns
 from advforensics.attacks.threat_model import LEVEL, to_8bit
 from advforensics.detectors.checkpoint import TrainedDetector
+from advforensics.detectors.device import device_of
 from advforensics.detectors.logits import predict
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.sample_predictions import sample_predictions
@@ -50,6 +51,7 @@ def attack_surrogate(
     """
     # The control needs no detector.
     source = detectors[surrogate].detector if surrogate in detectors else nn.Identity()
+    device = device_of(source)
     parts = []
     for levels in sorted({0.0, *map(float, eps_levels)}):
         eps = levels * LEVEL
@@ -57,7 +59,7 @@ def attack_surrogate(
         pairs = zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True)
         for number, (batch, labels) in enumerate(pairs):
             torch.manual_seed(seed_of(seed, f"{surrogate}-{attack.norm}-{levels!r}-{attack.name}-{number}"))
-            batches.append(attack(source, batch, labels, eps) if eps else batch)
+            batches.append(attack(source, batch.to(device), labels.to(device), eps).cpu() if eps else batch)
         adversarial = torch.cat(batches)
         pictures = {"float": adversarial, "8bit": to_8bit(attack.norm, eps, images.images, adversarial)}
         for (domain, delivered), (target, trained) in product(pictures.items(), detectors.items()):
