@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from lightning_fabric.accelerators.accelerator import Accelerator
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -145,41 +144,6 @@ def _wrapped(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_wrapped, value))
     return SecondTensor(value) if isinstance(value, Tensor) else value
-
-
-class SecondAccelerator(Accelerator):
-    """The second device as Lightning finds it: ``accelerator=second``."""
-
-    def setup_device(self, device: torch.device) -> None:
-        """Do nothing: there is one such device."""
-
-    def teardown(self) -> None:
-        """Do nothing."""
-
-    @staticmethod
-    def parse_devices(devices: Any) -> Any:
-        """Return how many are asked for."""
-        return 1 if devices == "auto" else int(devices)
-
-    @staticmethod
-    def get_parallel_devices(devices: Any) -> list[torch.device]:
-        """Return them."""
-        return [torch.device(NAME, 0)]
-
-    @staticmethod
-    def auto_device_count() -> int:
-        """Return how many there are."""
-        return 1
-
-    @staticmethod
-    def is_available() -> bool:
-        """Tell that there is such a device."""
-        return True
-
-    @staticmethod
-    def name() -> str:
-        """Return what Lightning calls it."""
-        return NAME
 
 
 _setup_privateuseone_for_python_backend(NAME, Module())

@@ -1,35 +1,51 @@
 """The engine and all that it runs, on a device that is not the default one: no tensor is made or read elsewhere."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import second_device
 import torch
-from configs import ATTACKS, DEFENSES, config
+from configs import ATTACKS, DEFENSES, TINY_DETECTOR, Compose, config, only
 from hydra.utils import instantiate
-from lightning_fabric.accelerators import ACCELERATOR_REGISTRY
-from second_device import SecondAccelerator, SecondTensor
+from lightning_fabric import Fabric
+from lightning_fabric.accelerators.cpu import CPUAccelerator
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+from second_device import SecondTensor
 from torch import Tensor, nn
-from toys import random_images, tiny_detector
+from toys import random_images, tiny_detector, toy_task
 
 from advforensics.alarms.probes import probe
+from advforensics.attacks.domains import Float
 from advforensics.attacks.random_signs import RandomSigns
 from advforensics.attacks.threat_model import LEVEL, Norm
 from advforensics.certificates.certified_radii import certify_linear, certify_smoothing
 from advforensics.certificates.layers import layer_sequence
 from advforensics.certificates.smoothing import Smoothed
+from advforensics.certify import certify
 from advforensics.defenses.baseline import Baseline
+from advforensics.detectors.checkpoint import build_detector, save_checkpoint
+from advforensics.detectors.detector import Detector
 from advforensics.detectors.logits import predict
+from advforensics.evaluation.cascade import run_cascade
 from advforensics.evaluation.ensemble import run_ensemble
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.postprocessing import Postprocessing
 from advforensics.evaluation.settings import SweepSettings
+from advforensics.persistence.journal import Journal
+from advforensics.sweep import sweep
+from advforensics.transfer import transfer
 
 SECOND = torch.device(second_device.NAME)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+class SecondAccelerator(CPUAccelerator):
+    """The CPU as far as Lightning is concerned, which knows no such device by name."""
+
+    def setup_device(self, device: torch.device) -> None:
+        """Take any device."""
 
 
 def on_both() -> tuple[nn.Module, nn.Module]:
@@ -143,9 +159,38 @@ def test_a_step_of_every_defense(defense: str, monkeypatch: pytest.MonkeyPatch) 
     assert all(isinstance(weight.grad, SecondTensor) for weight in detector.parameters() if weight.requires_grad)
 
 
-@pytest.fixture
-def accelerator() -> Iterator[str]:
-    """Let Lightning find the second device under its name."""
-    ACCELERATOR_REGISTRY.register(second_device.NAME, SecondAccelerator)
-    yield second_device.NAME
-    ACCELERATOR_REGISTRY.remove(second_device.NAME)
+def test_the_commands_run_where_they_are_told_to(composed: Compose, store: Path) -> None:
+    seen: set[str] = set()
+    healthy = Detector.forward
+
+    def forward(detector: Detector, images: Tensor) -> Tensor:
+        seen.add(images.device.type)
+        return healthy(detector, images)
+
+    for seed in (1, 2):
+        cfg = composed("train", *TINY_DETECTOR, f"seed={seed}", "folder=.")
+        network = build_detector(cfg, toy_task().classes, (1, 32, 32))
+        Path(f"runs/{seed}").mkdir(parents=True)
+        path, facts = Path(f"runs/{seed}/checkpoint.pt"), {"task": "manipulation", "commit": "abc"}
+        save_checkpoint(path, network, config=cfg, classes=toy_task().classes, shape=(1, 32, 32), **facts)
+    there = (f"store={store}", "images=6")
+    few = [override for override in only("pgd") if override != "images=null"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Detector, "forward", forward)
+        fabric = Fabric(accelerator=SecondAccelerator(), strategy=SingleDeviceStrategy(SECOND))
+        patched.setattr("advforensics.detectors.device.Fabric", lambda **options: fabric)
+        sweep(composed("sweep", "checkpoint=runs/1/checkpoint.pt", *few, *there))
+        certify(composed("certify", "checkpoint=runs/1/checkpoint.pt", *there, "smoothing.samples=10"))
+        transfer(composed("transfer", "checkpoints=runs", "folder=out", *there, "attack.build.steps=2"))
+    assert seen == {second_device.NAME}
+    assert len(pd.read_csv("runs/1/certificate/certificate.csv")) == 6 * 3
+
+
+def test_what_is_kept_knows_no_device(tmp_path: Path) -> None:
+    _, detector = on_both()
+    attack = instantiate(config("sweep", "attack@gallery.attack=pgd").gallery.attack)
+    journal = Journal(tmp_path)
+    run_cascade(SweepSettings(detector, evaluation_set(), [0, 1], 4, 0, journal), [attack], Float())
+    kept = [torch.load(path) for path in tmp_path.rglob("*.pt")]
+    assert kept
+    assert {type(value) for outcome in kept for value in outcome.values()} == {Tensor, float, int}

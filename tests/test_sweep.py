@@ -99,7 +99,7 @@ def test_files_of_an_earlier_sweep_go_and_those_of_the_same_sweep_stay(
         settings.journal.get("batch", dict)
         raise PowerError
 
-    monkeypatch.setattr("advforensics.sweep.run_ensemble", killed)
+    monkeypatch.setattr("advforensics.evaluation.parts.run_ensemble", killed)
     Path("one/sweep/adversarial").mkdir(parents=True)
     Path("one/sweep/adversarial/stale.png").touch()
     for seed in (0, 0, 1):
@@ -140,7 +140,7 @@ def test_a_whole_picture_is_classified_by_the_mean_of_its_patches(configured: Co
     together = int(manifest.groupby(["content", "class"]).size().min())
     assert together > 1
     trained = load_checkpoint("one/checkpoint.pt")
-    assert select_images(opened, trained, "test", 2, together).patches == together
+    assert select_images(opened, trained, "test", 2, together)[:].patches == together
     sweep(configured(f"patches_per_picture={together}", *only("fgsm")))
     rows = table("one/pictures")
     clean = (
@@ -248,7 +248,7 @@ def test_an_interrupted_sweep_goes_on_with_the_batch_it_was_at(
     with pytest.raises(PowerError):
         sweep(configured(*settings))
     with monkeypatch.context() as patched:
-        patched.setattr("advforensics.sweep.write_samples", fail)  # after the last batch
+        patched.setattr("advforensics.evaluation.parts.write_samples", fail)  # after the last batch
         with pytest.raises(PowerError):
             sweep(configured(*settings))
     assert not Path("one/sweep/samples.parquet").exists()
@@ -286,7 +286,7 @@ def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(
         running = processes.Process(target=sweep, args=(configured(),))
         running.start()
         begun = time.monotonic()
-        while running.is_alive() and not list(Path("one").glob("sweep/unfinished/*/*.pt")) and kills < 3:
+        while running.is_alive() and not list(Path("one").glob("sweep/unfinished/**/*.pt")) and kills < 3:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         if kills < 3 and running.is_alive():
@@ -298,15 +298,46 @@ def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(
     pd.testing.assert_frame_equal(undisturbed, table(), check_exact=True)
 
 
+def in_parts(*overrides: str) -> list[str]:
+    """Return the overrides for a sweep of 18 images in parts of 5, with random starts and post-processing."""
+    kept = [override for override in only("pgd") if override not in ("~ensemble.postprocessing", "images=null")]
+    return [*kept, "images=18", "part_size=5", "batch_size=3", *overrides]
+
+
+@pytest.mark.usefixtures("sketched", "unprobed")
+def test_jobs_and_devices_share_a_sweep_and_its_table_is_the_same(configured: Compose) -> None:
+    sweep(configured(*in_parts()))
+    alone, costs = table(), spent()
+    assert alone["sample_id"].nunique() == 18
+    assert sweep(configured(*in_parts("parts=[3,1]"))) == {}
+    with pytest.raises(ValueError, match="parts of 5 images are 0 to 3"):
+        sweep(configured(*in_parts("parts=[4]")))
+    left = {path.name for path in Path("one/sweep/unfinished").rglob("part-*.parquet")}
+    assert left == {"part-00001.parquet", "part-00003.parquet"}
+    sweep(configured(*in_parts("accelerator=cpu", "devices=2")))  # two processes do the other two
+    pd.testing.assert_frame_equal(alone, table(), check_exact=True)
+    pd.testing.assert_frame_equal(costs, spent())
+
+
+@pytest.mark.usefixtures("sketched", "unprobed")
+def test_a_part_depends_on_its_own_images_alone(configured: Compose) -> None:
+    sweep(configured(*in_parts()))
+    whole = table()
+    first = whole["sample_id"].unique()[:5]
+    sweep(configured(*[override for override in in_parts() if override != "images=18"], "images=5"))
+    of_first = whole[whole["sample_id"].isin(first)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_first.astype(table().dtypes), table(), check_exact=True)
+
+
 def test_few_images_are_spread_over_photographs_and_classes(configured: Compose, store: Path) -> None:
     opened, trained = PatchStore(store), load_checkpoint("one/checkpoint.pt")
     manifest = opened.manifest("test")
     cells = manifest.groupby(["group", "label"]).ngroups
-    evaluated = select_images(opened, trained, "test", cells)
+    evaluated = select_images(opened, trained, "test", cells)[:]
     assert len(set(zip(evaluated.groups, evaluated.labels.tolist(), strict=True))) == cells == len(evaluated.images)
-    assert set(select_images(opened, trained, "val", None).sample_ids) == set(opened.manifest("val")["patch_id"])
-    assert select_images(opened, trained, "test", cells - 1).sample_ids == evaluated.sample_ids[:-1]
-    assert len(select_images(opened, trained, "test", None).images) == len(manifest)
+    assert set(select_images(opened, trained, "val", None)[:].sample_ids) == set(opened.manifest("val")["patch_id"])
+    assert select_images(opened, trained, "test", cells - 1)[:].sample_ids == evaluated.sample_ids[:-1]
+    assert len(select_images(opened, trained, "test", None)[:].images) == len(manifest)
     by_id = manifest.set_index("patch_id").loc[list(evaluated.sample_ids)]
     assert by_id["label"].tolist() == evaluated.labels.tolist()
 

@@ -61,7 +61,7 @@ def test_every_pair_is_tried_and_all_files_are_written(configured: Compose, stor
     assert [alarm.name for alarm in alarms.read(Path("out/alarms.csv"))] == ["transfer_stronger"]
     for name in NAMES:
         trained = load_checkpoint(f"runs/{name[-1]}/checkpoint.pt")
-        targets = select_images(PatchStore(store), trained, "test", 9)
+        targets = select_images(PatchStore(store), trained, "test", 9)[:]
         with torch.no_grad():
             predicted = trained.detector(targets.images).argmax(dim=1).tolist()
         clean = rows[(rows["target"] == name) & (rows["eps_levels"] == 0)]

@@ -82,7 +82,7 @@ class Bench:
             self.trained[detector] = load_checkpoint(checkpoint)
             # foolbox and ART would work out gradients of the weights too: this makes them a tenth to a fifth faster.
             self.trained[detector].detector.requires_grad_(False)
-            self.targets[detector] = select_images(PatchStore(store), self.trained[detector], "test", most)
+            self.targets[detector] = select_images(PatchStore(store), self.trained[detector], "test", most)[:]
             if len(self.targets[detector].labels) < most:
                 raise ValueError(f"{store} has {len(self.targets[detector].labels)} test images, {most} are needed")
         self.path = work / "measured.csv"

@@ -41,7 +41,7 @@ def main(folder: Path, checkpoint: Path, store: Path, images: int = 512) -> None
     name = f"{trained.provenance()['task']}-{trained.provenance()['defense']}"
     path = folder / f"{name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
-    targets = select_images(PatchStore(store), trained, "test", images)
+    targets = select_images(PatchStore(store), trained, "test", images)[:]
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame({"sample_id": []})
     network, smoothed = layer_sequence(trained.detector), Smoothed(trained.detector, sigma_levels=0.5)
     for first in tqdm(range(0, len(targets.labels), BATCH), desc=name, mininterval=30):

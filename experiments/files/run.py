@@ -76,7 +76,7 @@ class Experiment:
 
     def __init__(self, checkpoint: str, store: str, folder: str) -> None:
         trained = load_checkpoint(checkpoint)
-        targets = select_images(PatchStore(store), trained, "test", IMAGES)
+        targets = select_images(PatchStore(store), trained, "test", IMAGES)[:]
         self.detector, self.folder = trained.detector, Path(folder)
         right = (said(self.detector, targets.images) == targets.labels).nonzero().flatten()
         self.images, self.labels = targets.images[right], targets.labels[right]

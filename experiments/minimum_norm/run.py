@@ -27,7 +27,7 @@ def main(store: str, checkpoints: list[str]) -> pd.DataFrame:
     parts = []
     for path in checkpoints:
         trained = load_checkpoint(path)
-        targets = select_images(PatchStore(store), trained, "test", IMAGES)
+        targets = select_images(PatchStore(store), trained, "test", IMAGES)[:]
         for norm, name in (("linf", "Linf"), ("l2", "L2")):
             sweep = partial(torchattacks.APGD, norm=name, steps=APGD_STEPS, loss="ce", n_restarts=1)
             attacks: list[AnyAttack] = [TorchAttack("apgd", sweep, norm), MinimumNorm(f"fmn_{STEPS}", norm, STEPS)]

@@ -44,7 +44,9 @@ class Victim:
         self.facts = self.trained.provenance()
         wanted = (table["domain"] == "float") & (table["knowledge"] != "postprocessing") & (table["eps_levels"] > 0)
         rows = table[wanted]
-        self.images: EvaluationSet = select_images(PatchStore(store), self.trained, "test", rows["sample_id"].nunique())
+        self.images: EvaluationSet = select_images(
+            PatchStore(store), self.trained, "test", rows["sample_id"].nunique()
+        )[:]
         self.standing = rows.groupby(["norm", "eps_levels", "sample_id"])["correct"].all()
         facts = self.facts
         self.folder = folder / f"{facts['task']}-{facts['defense']}-{facts['seed']}-{self.trained.sha256[:12]}"

@@ -49,7 +49,7 @@ class Victim:
 
     def __init__(self, folder: Path, store: str, checkpoint: str) -> None:
         self.trained: TrainedDetector = load_checkpoint(checkpoint)
-        self.targets = select_images(PatchStore(store), self.trained, "test", IMAGES)
+        self.targets = select_images(PatchStore(store), self.trained, "test", IMAGES)[:]
         self.facts = self.trained.provenance()
         self.folder = folder / f"{self.facts['task']}-{self.facts['defense']}-{self.facts['seed']}"
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def main(store: str, checkpoint: str, images: str) -> None:
     """Print robust accuracy at each radius of the plain detector and of both around it, L∞ in floats."""
     torch.set_num_threads(1)
     trained = load_checkpoint(checkpoint)
-    evaluated = select_images(PatchStore(store), trained, "test", int(images))
+    evaluated = select_images(PatchStore(store), trained, "test", int(images))[:]
     with initialize_config_dir(str(config_dir()), version_base=None):
         ensemble = compose("sweep", ["ensemble.norms=[linf]", "~ensemble.domains.eightbit"]).ensemble
     hidden = {"behind JPEG": BehindJpeg(checkpoint), "vote": Vote(checkpoint)}

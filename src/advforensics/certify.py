@@ -13,14 +13,16 @@ from tqdm import tqdm
 
 from advforensics.certificates.certified_radii import Row, certify_linear, certify_smoothing
 from advforensics.certificates.layers import layer_sequence
+from advforensics.detectors.device import open_fabric
 from advforensics.evaluation.images import select_images
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.journal import Journal
-from advforensics.persistence.unfinished import unfinished_folder
+from advforensics.persistence.unfinished import unfinished_folder, without
 from advforensics.store.reading import PatchStore
 from advforensics.targets.loading import load, results_folder
 
 log = logging.getLogger(__name__)
+WHERE = ("accelerator", "devices")  # keys of the config that no result depends on
 COLUMNS = ["sample_id", "group", "label", "norm", "method", "radius_levels", "correct"]
 
 
@@ -42,15 +44,20 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     store = PatchStore(cfg.store)
     trained = load(cfg.target, store)
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"
-    evaluated = select_images(store, trained, cfg.split, cfg.images)
+    fabric = open_fabric(cfg.accelerator, cfg.devices)
+    if fabric.device.type == "mps":
+        fabric = open_fabric("cpu", 1)  # linear bounds take double precision, which MPS lacks
+    fabric.to_device(trained.detector)
+    selection = select_images(store, trained, cfg.split, cfg.images)
     network = layer_sequence(trained.detector) if cfg.linear else None
     smoothed = instantiate(cfg.smoothing, trained.detector) if cfg.smoothing else None
-    unfinished = unfinished_folder(folder / "uncertified", config=cfg, detector=trained.sha256, store=store.digest())
+    what = without(cfg, *WHERE)
+    unfinished = unfinished_folder(folder / "uncertified", config=what, detector=trained.sha256, store=store.digest())
     journal = Journal(unfinished)
     rows: list[dict[str, Any]] = []
-    for first in tqdm(range(0, len(evaluated.labels), cfg.batch_size), desc="certify", unit="batch"):
-        batch = slice(first, first + cfg.batch_size)
-        images, labels = evaluated.images[batch], evaluated.labels[batch]
+    for first in tqdm(range(0, len(selection), cfg.batch_size), desc="certify", unit="batch"):
+        evaluated = selection[first : first + cfg.batch_size]
+        images, labels = evaluated.images.to(fabric.device), evaluated.labels.to(fabric.device)
 
         def work(first: int = first, images: Tensor = images, labels: Tensor = labels) -> dict[str, list[list[Row]]]:
             bounds: list[list[Row]] = [[] for _ in labels]
@@ -61,7 +68,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
                 votes = certify_smoothing(smoothed, images, labels, first)
             return {"rows": [bound + vote for bound, vote in zip(bounds, votes, strict=True)]}
 
-        for number, radii in enumerate(journal.get(f"{first:06}", work)["rows"], first):
+        for number, radii in enumerate(journal.get(f"{first:06}", work)["rows"]):
             sample_id, group = evaluated.sample_ids[number], evaluated.groups[number]
             image = {"sample_id": sample_id, "group": group, "label": int(evaluated.labels[number])}
             rows += [image | row for row in radii]

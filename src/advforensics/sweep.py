@@ -6,27 +6,23 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-import torch
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from advforensics.alarms import alarm
 from advforensics.alarms.alarm import Alarm
 from advforensics.alarms.probes import forward_alarms, probe
 from advforensics.alarms.sample_table import sample_table_alarms
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.detectors.cost import Cost, counted
-from advforensics.evaluation.ensemble import run_ensemble
+from advforensics.detectors.cost import counted
+from advforensics.detectors.device import open_fabric
 from advforensics.evaluation.examples import make_examples
-from advforensics.evaluation.images import EvaluationSet, select_images
-from advforensics.evaluation.picture_detector import of_pictures
-from advforensics.evaluation.postprocessing import sample_rows
-from advforensics.evaluation.settings import Gradients, SweepSettings
-from advforensics.evaluation.stand_in import with_stand_in
-from advforensics.persistence.journal import Journal
+from advforensics.evaluation.images import EvaluationSet
+from advforensics.evaluation.parts import Parts, cost_row, total_cost
+from advforensics.evaluation.run_parts import open_parts, run_parts
 from advforensics.persistence.provenance import sha256
-from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
+from advforensics.persistence.unfinished import IDENTITY, unfinished_folder, without
 from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.gallery import draw_gallery
@@ -35,7 +31,7 @@ from advforensics.reporting.selection import Curve
 from advforensics.statistics.attack_shares import attack_shares
 from advforensics.statistics.curves import curves
 from advforensics.statistics.outcomes import WORST
-from advforensics.statistics.sample_table import read_samples, write_samples
+from advforensics.statistics.sample_table import merge_samples, read_samples
 from advforensics.store.reading import PatchStore
 from advforensics.targets.loading import load, results_folder
 from advforensics.tracking.curves import headline, log_curves
@@ -43,6 +39,7 @@ from advforensics.tracking.names import ensemble, job_overrides
 
 log = logging.getLogger(__name__)
 ADVERSARIAL = "adversarial"  # subfolder of a sweep, where domains write files
+WHERE = ("accelerator", "devices", "parts")  # keys of the config that no result depends on
 TABLES = ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")
 
 
@@ -52,72 +49,70 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     If ``patches_per_picture`` is more than 1, whole pictures are attacked, by the mean of their patches' logits.
 
     Writes ``samples.parquet``, ``costs.csv``, ``alarms.csv``, ``curves.csv``, ``metrics.json``, ``data/`` and a gallery
-    into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. It keeps the outcome of each
-    batch there until the end: a sweep that was killed goes on with the batch it was at, and ends with the same table.
+    into ``cfg.folder``, by default ``sweep/`` (or ``pictures/``) beside the checkpoint. Images are attacked in parts,
+    one at a time on each device. The outcome of each batch, and each complete part, is kept there until the end: a
+    sweep that was killed goes on with the batch it was at, and ends with the same table. With ``cfg.parts`` only these
+    parts are attacked, so that several jobs can share a sweep, and no tables are written.
     ``costs.csv`` counts every image that went through the detector: for attacks by radius, and at radius 0 for clean
     pictures (``clean``), ``postprocessing``, probes (``alarms``) and the fit of a ``surrogate``.
 
     Attacks on a detector without gradients climb those of a surrogate fitted to its answers.
 
     Returns:
-        Clean accuracy, robust accuracy by norm, domain and radius, and what the sweep cost.
+        Clean accuracy, robust accuracy by norm, domain and radius, and what the sweep cost; nothing with ``cfg.parts``.
 
     Raises:
-        ValueError: If the store's patches or classes are not the detector's, no attack is given, or two attacks have
-            the same name.
+        ValueError: If the store's patches or classes are not the detector's, no attack is given, two attacks have the
+            same name, or there is no such part.
     """
     kind = "sweep" if cfg.patches_per_picture == 1 else "pictures"
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / kind
     folder.mkdir(parents=True, exist_ok=True)
-    store = PatchStore(cfg.store)
+    cfg = cfg.copy()
+    cfg.folder = str(folder)
+    store, fabric = PatchStore(cfg.store), open_fabric(cfg.accelerator, cfg.devices)
     trained = load(cfg.target, store)
-    images = select_images(store, trained, cfg.split, cfg.images, cfg.patches_per_picture)
+    what = without(cfg, *WHERE)
+    unfinished = unfinished_folder(folder / "unfinished", config=what, detector=trained.sha256, store=store.digest())
+    if cfg.parts is not None:
+        parts, _ = open_parts(cfg, unfinished, store, trained, fabric)
+        run_parts(cfg, parts, fabric, cfg.parts)
+        log.info("%d of %d parts are missing; to write the tables, leave `parts` out", len(parts.missing()), len(parts))
+        return {}
     tracking, name = instantiate(cfg.tracking), f"{trained.defense}-{trained.seed}"
     of_detector = tracking.detector(trained.sha256, name)
-    batch_size = max(1, cfg.batch_size // cfg.patches_per_picture)
-    cfg = cfg.copy()
-    cfg.folder = str(folder)  # where domains write their files
-    unfinished = unfinished_folder(folder / "unfinished", config=cfg, detector=trained.sha256, store=store.digest())
     with tracking.resume(
         sha256(unfinished / IDENTITY), " ".join([name, kind, *job_overrides()]), cfg, of_detector
     ) as run:
-        pictures = f"{len(images.images)} of the split `{cfg.split}` of `{cfg.store}`"
-        if all(path.name == IDENTITY for path in unfinished.iterdir()):  # a new sweep: older files are another one's
-            shutil.rmtree(folder / ADVERSARIAL, ignore_errors=True)
-        journal, costs = Journal(unfinished), []
-        surrogate = OmegaConf.select(cfg.ensemble, "without_gradients.surrogate")
-        gradients: Gradients = "own" if trained.gradients else "stand-in" if surrogate else "none"
-        if gradients == "stand-in":
-            trained, cost = with_stand_in(trained, store, surrogate, journal, cfg.seed)
-            costs.append(_cost(cost, "surrogate", cfg.ensemble.norms[0], "float", 0.0))
-        if cfg.patches_per_picture > 1:
-            trained = of_pictures(trained, cfg.patches_per_picture)
+        parts, costs = open_parts(cfg, unfinished, store, trained, fabric)
+        trained = parts.trained
+        pictures = f"{len(parts.selection)} of the split `{cfg.split}` of `{cfg.store}`"
         run.describe(f"Attacks on {name} ({trained.name}) by the ensemble `{ensemble()}`; pictures: {pictures}.")
-        settings = SweepSettings(trained.detector, images, cfg.eps_levels, batch_size, cfg.seed, journal, gradients)
-        rows = _evaluate(settings, cfg, costs)
-        null = trained.classes[0] if store.metadata["null_first"] else None
-        write_samples(folder / "samples.parquet", rows, trained.provenance(), trained.classes, null is not None)
+        run_parts(cfg, parts, fabric, parts.missing())
+        merge_samples(folder / "samples.parquet", parts.samples())
+        _publish_files(parts, folder)
+        costs.append(parts.costs())
         samples = read_samples(folder / "samples.parquet")
+        images = parts.images(0)  # some hundreds, spread evenly over scenes and classes as all of them are
         with counted(trained.detector) as cost:
-            verdict = [*sample_table_alarms(samples), *_probed(trained, images, cfg, batch_size)]
-        costs.append(_cost(cost, "alarms", cfg.ensemble.norms[0], "float", 0.0))
+            verdict = [*sample_table_alarms(samples), *_probed(trained, images, cfg, parts.batch_size)]
+        costs.append(cost_row(cost, "alarms", cfg.ensemble.norms[0], "float", 0.0))
         alarm.write(folder / "alarms.csv", verdict)
         table = curves(samples)
         table.to_csv(folder / "curves.csv", index=False)
-        if gradients != "none":
+        if parts.gradients != "none":
             with counted(trained.detector) as cost:
-                figure = _gallery(trained, images, cfg, batch_size)
-            costs.append(_cost(cost, "gallery", cfg.gallery.attack.norm, "8bit", cfg.gallery.eps_levels))
+                figure = _gallery(trained, images, cfg, parts.batch_size)
+            costs.append(cost_row(cost, "gallery", cfg.gallery.attack.norm, "8bit", cfg.gallery.eps_levels))
             run.figure(save(figure, folder, "gallery"))
-        spent = pd.concat(costs, ignore_index=True)
-        spent = spent.groupby(["norm", "domain", "attack", "eps_levels"], as_index=False, sort=False).sum()
+        spent = total_cost(costs)
         spent.to_csv(folder / "costs.csv", index=False)
         metrics = _metrics(table, spent)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         _describe_data(store, folder / "data")
         run.metrics({key: value for key, value in metrics.items() if key.startswith("sweep_")})
         log_curves(run, table)
-        finding = _finding(table, verdict, null)
+        finding = _finding(table, verdict, trained.classes[0] if parts.null_first else None)
         run.conclude(finding, alarm.fired(verdict))
         of_detector.latest(headline(table, _attacked(cfg)))
         of_detector.conclude(f"Swept ({_attacked(cfg)}): {finding}", alarm.fired(verdict))
@@ -133,18 +128,13 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _evaluate(settings: SweepSettings, cfg: DictConfig, costs: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of the sample table, and add what they cost."""
-    results = list(run_ensemble(settings, cfg.ensemble))
-    rows = [result.rows for result in results]
-    costs += [result.costs for result in results]
-    torch.manual_seed(cfg.seed)  # what follows must not depend on where the sweep was killed
-    if cfg.ensemble.get("postprocessing"):
-        postprocessing = instantiate(cfg.ensemble.postprocessing, batch_size=settings.batch_size)
-        with counted(settings.detector) as cost:
-            rows.append(sample_rows(postprocessing.run(settings.detector, settings.images), cfg.eps_levels))
-        costs.append(_cost(cost, postprocessing.name, postprocessing.norm, "8bit", 0.0))
-    return pd.concat(rows, ignore_index=True)
+def _publish_files(parts: Parts, folder: Path) -> None:
+    """Put the adversarial files into the folder of the results, in place of those of an earlier sweep."""
+    made, final = parts.folder / ADVERSARIAL, folder / ADVERSARIAL
+    if made.is_dir() or not any("folder" in domain for domain in parts.ensemble.domains.values()):
+        shutil.rmtree(final, ignore_errors=True)
+    if made.is_dir():
+        made.replace(final)
 
 
 def _probed(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, batch_size: int) -> list[Alarm]:
@@ -175,12 +165,6 @@ def _finding(table: pd.DataFrame, verdict: list[Alarm], null: str | None) -> str
     eps_levels = float(radii[radii <= max(1, radii.min())].max())
     sentences = robustness_sentences(table, reported_curve(table), eps_levels, null, {table["defense"].iloc[0]: names})
     return f"{' '.join(sentences)} Alarms: {alarm.fired(verdict)}."
-
-
-def _cost(cost: Cost, attack: str, norm: str, domain: str, eps_levels: float) -> pd.DataFrame:
-    """Return a row of costs outside a cascade."""
-    point = {"norm": norm, "domain": domain, "attack": attack, "eps_levels": float(eps_levels)}
-    return pd.DataFrame([{**point, "attacked": 0, **vars(cost)}])
 
 
 def _describe_data(store: PatchStore, folder: Path) -> None:

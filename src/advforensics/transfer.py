@@ -14,17 +14,21 @@ from advforensics.alarms.transfer import transfer_stronger
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.random_signs import RandomSigns
 from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
+from advforensics.detectors.device import open_fabric
+from advforensics.evaluation.batches import choose_batch_size
 from advforensics.evaluation.images import select_images
 from advforensics.evaluation.transfer import attack_surrogate, predictions
 from advforensics.persistence.atomic import atomic
+from advforensics.persistence.journal import Journal
 from advforensics.persistence.provenance import sha256
-from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
+from advforensics.persistence.unfinished import IDENTITY, unfinished_folder, without
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.transfer import draw_transfer_matrix
 from advforensics.statistics.transfer import CONTROL, transfer_scores
 from advforensics.store.reading import PatchStore
 from advforensics.tracking.names import job_overrides
 
+WHERE = ("accelerator", "devices")  # keys of the config that no result depends on
 log = logging.getLogger(__name__)
 
 
@@ -47,34 +51,39 @@ def transfer(cfg: DictConfig) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     detectors = _load(cfg.checkpoints)
     store = PatchStore(cfg.store)
+    fabric = open_fabric(cfg.accelerator, cfg.devices)
     for trained in detectors.values():
-        images = select_images(store, trained, cfg.split, cfg.images)  # the same for each, or an error
+        fabric.to_device(trained.detector)
+        selection = select_images(store, trained, cfg.split, cfg.images)  # the same for each, or an error
     task = next(iter(detectors.values())).provenance()["task"]
     attack: TorchAttack = instantiate(cfg.attack)
     attacks = dict.fromkeys(detectors, attack) | {CONTROL: RandomSigns(attack.norm)}
     identity = {name: trained.sha256 for name, trained in detectors.items()}
-    unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=store.digest(), **identity)
+    unfinished = unfinished_folder(folder / "unfinished", config=without(cfg, *WHERE), store=store.digest(), **identity)
     name = " ".join([f"transfer-{task}", *job_overrides()])
     with instantiate(cfg.tracking).resume(sha256(unfinished / IDENTITY), name, cfg) as run:
         run.describe(
             f"Pictures made on each of {len(detectors)} detectors ({', '.join(detectors)}), tried on the others;"
-            f" {len(images.images)} pictures of the split `{cfg.split}` of `{cfg.store}`."
+            f" {len(selection)} pictures of the split `{cfg.split}` of `{cfg.store}`."
         )
-        clean = {
-            name: predictions(trained.detector, images.images, images, cfg.batch_size)
-            for name, trained in detectors.items()
-        }
-        parts = []
-        options = cfg.eps_levels, cfg.batch_size, cfg.seed
-        for number, (surrogate, surrogate_attack) in enumerate(attacks.items()):
-            path = unfinished / f"{number}.parquet"
-            if not path.is_file():
-                rows = attack_surrogate(surrogate, surrogate_attack, detectors, images, clean, *options)
-                with atomic(path) as part:
-                    rows.assign(task=task).to_parquet(part, index=False)
-                log.info("%s: %d of %d surrogates", surrogate, number + 1, len(attacks))
-            parts.append(pd.read_parquet(path))
-        samples = pd.concat(parts, ignore_index=True)
+        networks = [trained.detector for trained in detectors.values()]
+        batch_size = choose_batch_size(cfg.batch_size, networks, store.shape, cfg.part_size, Journal(unfinished))
+        paths = []
+        for part in range(-(-len(selection) // cfg.part_size)):
+            images = selection[part * cfg.part_size : (part + 1) * cfg.part_size]
+            clean = {
+                name: predictions(trained.detector, images.images, images, batch_size)
+                for name, trained in detectors.items()
+            }
+            options = cfg.eps_levels, batch_size, cfg.seed + part
+            for number, (surrogate, surrogate_attack) in enumerate(attacks.items()):
+                paths.append(unfinished / f"{part:05}-{number}.parquet")
+                if not paths[-1].is_file():
+                    rows = attack_surrogate(surrogate, surrogate_attack, detectors, images, clean, *options)
+                    with atomic(paths[-1]) as temporary:
+                        rows.assign(task=task).to_parquet(temporary, index=False)
+                    log.info("part %d, %s: %d of %d surrogates", part + 1, surrogate, number + 1, len(attacks))
+        samples = pd.concat(map(pd.read_parquet, paths), ignore_index=True)
         samples.to_parquet(folder / "transfer.parquet", index=False)
         table = transfer_scores(samples)
         table.to_csv(folder / "transfer.csv", index=False)

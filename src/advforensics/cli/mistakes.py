@@ -16,7 +16,9 @@ from advforensics.persistence.unfinished import flatten
 PACKAGE = Path(__file__).parents[1]
 # What the numbers of a config may be, by the last part of their key: a type, the smallest and the largest value.
 NUMBERS: dict[str, tuple[type, float, float]] = {
-    **dict.fromkeys(("batch_size", "images", "max_epochs", "steps", "resamples", "patches_per_picture"), (int, 1, 1e9)),
+    **dict.fromkeys(
+        ("batch_size", "part_size", "images", "max_epochs", "steps", "resamples", "patches_per_picture"), (int, 1, 1e9)
+    ),
     **dict.fromkeys(("seed", "workers", "restarts", "every", "passes"), (int, 0, 2**63)),
     **dict.fromkeys(("eps_levels", "area_levels", "step_levels", "penalty_weight", "beta", "noise"), (float, 0, 255)),
     **dict.fromkeys(("warmup", "tolerance", "momentum"), (float, 0, 1)),
@@ -34,7 +36,7 @@ def check_numbers(cfg: DictConfig) -> None:
     """
     for key, value in flatten(OmegaConf.to_container(cfg, resolve=False)):
         *parts, name = key.split(".")
-        unset = value is None or (isinstance(value, str) and value.startswith(("${", "???")))
+        unset = value is None or (isinstance(value, str) and value.startswith(("${", "???", "auto")))
         if name not in NUMBERS or unset or not STRANGERS.isdisjoint(parts):
             continue
         kind, low, high = NUMBERS[name]

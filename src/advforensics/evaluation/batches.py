@@ -1,29 +1,45 @@
 """How many images a detector gets at once, and what happens if they do not fit into memory."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from advforensics.attacks.attackable import attackable
 from advforensics.detectors.device import device_of
+from advforensics.persistence.journal import Journal
 
 log = logging.getLogger(__name__)
 CACHED = 64 * 64**2  # pixels in a batch that a CPU's cache holds
 Work = Callable[[Tensor], dict[str, Tensor]]  # from indices of images (n,) to tensors of n rows
 
 
-def fitting_batch_size(detector: nn.Module, shape: Sequence[int], most: int) -> int:
-    """Return how many images to attack at once.
+def choose_batch_size(
+    configured: int | Literal["auto"], detectors: Iterable[nn.Module], shape: Sequence[int], most: int, journal: Journal
+) -> int:
+    """Return how many images to attack at once; ``auto`` is worked out once, since random draws depend on it.
+
+    Args:
+        configured: What the config says.
+        detectors: The networks, each of which must be able to take so many.
+        shape: Of an image, ``(C, H, W)``.
+        most: Images that there are.
+        journal: Keeps the number, so that a run which goes on elsewhere goes on with the same batches.
+    """
+    if configured != "auto":
+        return configured
+    found = journal.get("batch_size", lambda: {"images": min(_fitting(network, shape, most) for network in detectors)})
+    log.info("%d images at once", found["images"])
+    return int(found["images"])
+
+
+def _fitting(detector: nn.Module, shape: Sequence[int], most: int) -> int:
+    """Return how many images fit.
 
     On a CPU these are as many as its cache holds: 64 of 64x64 pixels, fewer of larger ones. Elsewhere batches double
     until memory is full or ``most`` is reached, on the way to a gradient and back.
-
-    Args:
-        detector: The network.
-        shape: Of an image, ``(C, H, W)``.
-        most: Images that there are.
     """
     device = device_of(detector)
     if device.type == "cpu":

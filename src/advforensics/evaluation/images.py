@@ -1,8 +1,10 @@
-"""The images that a sweep evaluates a detector on."""
+"""The images that a detector is evaluated on, read part by part: few or many, they take the same memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from advforensics.detectors.checkpoint import TrainedDetector
@@ -28,10 +30,34 @@ class EvaluationSet:
     patches: int = 1
 
 
+class Selection:
+    """The images chosen for an evaluation, in the order in which they are attacked; a slice of it reads some of them.
+
+    Args:
+        dataset: The split that they come from.
+        indices: Which patches lie side by side in each image, ``(N, patches)``.
+    """
+
+    def __init__(self, dataset: PatchDataset, indices: NDArray[np.int64]) -> None:
+        self._dataset, self._indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, part: slice) -> EvaluationSet:
+        """Return the images of a part."""
+        indices = self._indices[part]
+        patches = indices.shape[1]
+        pixels, labels = self._dataset[indices.flatten()]
+        first = self._dataset.manifest.iloc[indices[:, 0]]
+        sample_ids, groups = first["patch_id"].tolist(), first["group"].tolist()
+        return EvaluationSet(side_by_side(pixels, patches), labels[::patches], sample_ids, groups, patches)
+
+
 def select_images(
     store: PatchStore, trained: TrainedDetector, split: str, images: int | None, patches: int = 1
-) -> EvaluationSet:
-    """Return the images to attack, spread evenly over scenes and classes however few they are.
+) -> Selection:
+    """Choose the images to attack, spread evenly over scenes and classes however few they are.
 
     Args:
         store: The patch store.
@@ -50,11 +76,7 @@ def select_images(
             f" {store.classes} at {store.shape}; give the store it was trained on, or train on this one"
         )
     dataset = PatchDataset(store, split)
-    indices = dataset.balanced_stacks(images, patches)
-    pixels, labels = dataset[indices.ravel()]
-    first = dataset.manifest.iloc[indices[:, 0]]
-    sample_ids, groups = first["patch_id"].tolist(), first["group"].tolist()
-    return EvaluationSet(side_by_side(pixels, patches), labels[::patches], sample_ids, groups, patches)
+    return Selection(dataset, dataset.balanced_stacks(images, patches))
 
 
 def side_by_side(patches: Tensor, number: int) -> Tensor:

@@ -48,6 +48,11 @@ def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
     return folder
 
 
+def without(config: DictConfig, *keys: str) -> DictConfig:
+    """Return a config without some of its keys: those that no result depends on."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in keys])
+
+
 def flatten(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted name and value of all entries of nested dictionaries; a list is a value."""
     if not isinstance(node, dict):

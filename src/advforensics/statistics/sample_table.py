@@ -53,6 +53,13 @@ def write_samples(
         pq.write_table(table.replace_schema_metadata(metadata), unfinished)
 
 
+def merge_samples(path: Path, parts: Sequence[Path]) -> None:
+    """Write sample tables of one sweep as one, a part in memory at a time; the file appears only when complete."""
+    with atomic(path) as unfinished, pq.ParquetWriter(unfinished, pq.read_schema(parts[0])) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
+
+
 def read_samples(*paths: Path) -> pd.DataFrame:
     """Read and concatenate sample tables; ``.attrs`` has ``classes`` and ``null_first`` of the first.
 

@@ -1,0 +1,115 @@
+"""A sweep in parts of its images: each is attacked alone, and is one file once it is complete.
+
+What a part gives depends on its images and its seed, never on what ran before or where. So a killed sweep goes on with
+the part it was at, and devices and jobs share a sweep by its parts. Only one at a time is in memory.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from advforensics.attacks.threat_model import Norm
+from advforensics.detectors.checkpoint import TrainedDetector
+from advforensics.detectors.cost import Cost, counted
+from advforensics.evaluation.ensemble import run_ensemble
+from advforensics.evaluation.images import EvaluationSet, Selection
+from advforensics.evaluation.postprocessing import sample_rows
+from advforensics.evaluation.settings import Gradients, SweepSettings
+from advforensics.persistence.atomic import atomic
+from advforensics.persistence.journal import Journal
+from advforensics.statistics.sample_table import write_samples
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one sweep, and where they are kept.
+
+    Attributes:
+        trained: The detector, where it is to run.
+        selection: The images.
+        size: Images in a part.
+        ensemble: What ``conf/ensemble/`` describes.
+        eps_levels: Radii in levels.
+        batch_size: Images attacked at once.
+        seed: Seed of the first part; each has the next.
+        gradients: Whose gradients attacks climb; see :class:`~advforensics.evaluation.settings.SweepSettings`.
+        null_first: Whether the first class means an unaltered picture.
+        folder: Where their files go, and until a part is complete the outcomes of its batches.
+    """
+
+    trained: TrainedDetector
+    selection: Selection
+    size: int
+    ensemble: DictConfig
+    eps_levels: Sequence[float]
+    batch_size: int
+    seed: int
+    gradients: Gradients
+    null_first: bool
+    folder: Path
+
+    def __len__(self) -> int:
+        return -(-len(self.selection) // self.size)
+
+    def images(self, number: int) -> EvaluationSet:
+        """Return the images of a part."""
+        return self.selection[number * self.size : (number + 1) * self.size]
+
+    def samples(self) -> list[Path]:
+        """Return the sample table of each part, which exists once it is complete."""
+        return [self.folder / f"part-{number:05}.parquet" for number in range(len(self))]
+
+    def costs(self) -> pd.DataFrame:
+        """Return what all complete parts cost: rows of :class:`.cascade.CascadeResult` and of :func:`cost_row`."""
+        complete = [path for path in self.samples() if path.is_file()]
+        return pd.concat([pd.read_csv(_costs(path)) for path in complete], ignore_index=True)
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the parts that are not complete."""
+        return [number for number, path in enumerate(self.samples()) if not path.is_file()]
+
+    def run(self, number: int) -> None:
+        """Attack the images of a part, going on with the batch that an earlier call was at, and write its files."""
+        path, seed = self.samples()[number], self.seed + number
+        if path.is_file():
+            return
+        unfinished, images = path.with_suffix(""), self.images(number)
+        detector = self.trained.detector
+        settings = SweepSettings(
+            detector, images, self.eps_levels, self.batch_size, seed, Journal(unfinished), self.gradients
+        )
+        results = list(run_ensemble(settings, self.ensemble))
+        rows, costs = [result.rows for result in results], [result.costs for result in results]
+        torch.manual_seed(seed)  # what follows must not depend on where the sweep was killed
+        if self.ensemble.get("postprocessing"):
+            postprocessing = instantiate(self.ensemble.postprocessing, batch_size=self.batch_size)
+            with counted(detector) as cost:
+                rows.append(sample_rows(postprocessing.run(detector, images), self.eps_levels))
+            costs.append(cost_row(cost, postprocessing.name, postprocessing.norm, "8bit", 0.0))
+        with atomic(_costs(path)) as temporary:
+            total_cost(costs).to_csv(temporary, index=False)
+        facts, classes = self.trained.provenance(), self.trained.classes
+        write_samples(path, pd.concat(rows, ignore_index=True), facts, classes, self.null_first)
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def total_cost(costs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return costs by norm, domain, attack and radius, in the order in which they first come."""
+    points = ["norm", "domain", "attack", "eps_levels"]
+    return pd.concat(costs, ignore_index=True).groupby(points, as_index=False, sort=False).sum()
+
+
+def cost_row(cost: Cost, attack: str, norm: Norm, domain: str, eps_levels: float) -> pd.DataFrame:
+    """Return a row of costs outside a cascade."""
+    point = {"norm": norm, "domain": domain, "attack": attack, "eps_levels": float(eps_levels)}
+    return pd.DataFrame([{**point, "attacked": 0, **vars(cost)}])
+
+
+def _costs(samples: Path) -> Path:
+    return samples.with_suffix(".csv")
