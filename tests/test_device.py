@@ -33,8 +33,10 @@ from advforensics.evaluation.ensemble import run_ensemble
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.postprocessing import Postprocessing
 from advforensics.evaluation.settings import SweepSettings
+from advforensics.evaluation.stand_in import StandIn, fit_surrogate
 from advforensics.persistence.journal import Journal
 from advforensics.sweep import sweep
+from advforensics.targets.black_box import BlackBox
 from advforensics.transfer import transfer
 
 SECOND = torch.device(second_device.NAME)
@@ -146,6 +148,15 @@ def test_postprocessing() -> None:
     detector, there = on_both()
     on_cpu = Postprocessing(batch_size=4).run(detector, evaluation_set())
     pd.testing.assert_frame_equal(Postprocessing(batch_size=4).run(there, evaluation_set()), on_cpu, rtol=1e-4)
+
+
+def test_an_attack_on_a_black_box_through_its_surrogate() -> None:
+    detector, surrogate = on_both()
+    black_box = BlackBox(lambda pictures: detector(torch.from_numpy(pictures)).detach().numpy())
+    fit_surrogate(black_box, surrogate, whole_levels().__getitem__, 6, epochs=1, eps_levels=1.0, lr=0.01, batch_size=4)
+    stand_in = StandIn(black_box, surrogate).eval()
+    found = instantiate(config("sweep").ensemble.attacks.fmn)(norm="linf")(stand_in, *batch(surrogate))
+    assert isinstance(found, SecondTensor)
 
 
 @pytest.mark.parametrize("defense", DEFENSES)

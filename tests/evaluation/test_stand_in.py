@@ -43,7 +43,14 @@ def fitted(number: int = 512, epochs: int = 20, eps_levels: float = 8) -> StandI
     stand_in = StandIn(Rounded(), Linear())
     images = random_images(number, size=8, seed=1)
     fit_surrogate(
-        stand_in.detector, stand_in.surrogate, images, epochs=epochs, eps_levels=eps_levels, lr=0.05, batch_size=64
+        stand_in.detector,
+        stand_in.surrogate,
+        images.__getitem__,
+        number,
+        epochs=epochs,
+        eps_levels=eps_levels,
+        lr=0.05,
+        batch_size=64,
     )
     return stand_in.eval()
 
@@ -74,7 +81,9 @@ def test_an_attack_on_it_fells_what_has_no_gradient_of_its_own() -> None:
 def test_a_fit_asks_for_two_answers_a_picture_and_epoch_within_the_radius_and_leaves_no_trace() -> None:
     detector, surrogate, images = Rounded(), Linear(), random_images(100, size=8)
     with counted(detector) as cost:
-        fit_surrogate(detector, surrogate, images, epochs=3, eps_levels=4, lr=0.01, batch_size=32)
+        fit_surrogate(
+            detector, surrogate, images.__getitem__, len(images), epochs=3, eps_levels=4, lr=0.01, batch_size=32
+        )
     assert (cost.forward, cost.backward) == (2 * 3 * 100, 0)
     for asked in detector.asked:
         pictures, stepped = asked.chunk(2)

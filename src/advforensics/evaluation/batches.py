@@ -42,7 +42,7 @@ def _fitting(detector: nn.Module, shape: Sequence[int], most: int) -> int:
     until memory is full or ``most`` is reached, on the way to a gradient and back.
     """
     device = device_of(detector)
-    if device.type == "cpu":
+    if has_cache(device):
         return max(1, min(64, CACHED // (shape[-2] * shape[-1])))
     size = 1
     with attackable(detector):
@@ -54,6 +54,11 @@ def _fitting(detector: nn.Module, shape: Sequence[int], most: int) -> int:
                 break
             size *= 2
     return min(size, most)
+
+
+def has_cache(device: torch.device) -> bool:
+    """Tell whether a device computes from a cache, so that larger batches are slower."""
+    return device.type == "cpu"
 
 
 def halved_when_out_of_memory(work: Work, batch: Tensor) -> dict[str, Tensor]:
@@ -68,7 +73,6 @@ def halved_when_out_of_memory(work: Work, batch: Tensor) -> dict[str, Tensor]:
         if len(batch) == 1:
             raise
     # Outside of the `except` block, whose traceback would keep the tensors of the failed attempt.
-    torch.accelerator.empty_cache()
     log.warning("out of memory with %d images at once: going on with half as many", len(batch))
     first, second = (halved_when_out_of_memory(work, half) for half in batch.tensor_split(2))
     return {name: torch.cat([rows, second[name]]) for name, rows in first.items()}

@@ -1,5 +1,6 @@
 """A gradient for detectors that give none: that of a surrogate fitted to their answers."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -75,9 +76,13 @@ def with_stand_in(
                 f"ensemble.without_gradients.surrogate.split={config.split}: {store.folder} has no patches there to fit"
                 " a surrogate on; name another split, or set ensemble.without_gradients.surrogate=null to fit none"
             )
-        images, _ = patches[patches.balanced_stacks(config.images, 1).ravel()]
+        indices = patches.balanced(config.images)
+
+        def read(chosen: Tensor) -> Tensor:
+            return patches[indices[chosen.numpy()]][0]
+
         with counted(trained.detector) as cost:
-            fit_surrogate(trained.detector, surrogate, images, **config.fit)
+            fit_surrogate(trained.detector, surrogate, read, len(indices), **config.fit)
         return {"weights": {name: weight.cpu() for name, weight in surrogate.state_dict().items()}, **vars(cost)}
 
     fitted = journal.get("surrogate", fit)
@@ -89,7 +94,8 @@ def with_stand_in(
 def fit_surrogate(
     detector: nn.Module,
     surrogate: nn.Module,
-    images: Tensor,
+    read: Callable[[Tensor], Tensor],
+    number: int,
     *,
     epochs: int,
     eps_levels: float,
@@ -102,21 +108,23 @@ def fit_surrogate(
     learns where that leads astray.
 
     Args:
-        detector: The detector; it is asked for ``2 * epochs * N`` answers.
+        detector: The detector; it is asked for ``2 * epochs * number`` answers.
         surrogate: The network to train; it ends in evaluation mode.
-        images: ``(N, C, H, W)`` in [0, 1], not those that will be attacked.
+        read: From indices ``(n,)`` below ``number`` to pictures ``(n, C, H, W)`` in [0, 1], not those that will be
+            attacked.
+        number: Pictures that there are.
         epochs: Passes over the pictures.
         eps_levels: Length of the longest step in L∞, in levels.
         lr: Highest learning rate of a one-cycle schedule.
         batch_size: Pictures in a batch; as many steps from them join it.
     """
     optimizer = torch.optim.AdamW(surrogate.parameters(), lr=lr)
-    total, device = epochs * -(-len(images) // batch_size), device_of(surrogate)
+    total, device = epochs * -(-number // batch_size), device_of(surrogate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=total)
     with tqdm(total=total, desc="surrogate", unit="batch", disable=None) as progress:
         for _ in range(epochs):
-            for chosen in torch.randperm(len(images)).split(batch_size):
-                batch = images[chosen].to(device)
+            for chosen in torch.randperm(number).split(batch_size):
+                batch = read(chosen).to(device)
                 pictures = torch.cat([batch, _stepped(surrogate, batch, eps_levels * LEVEL)])
                 with torch.no_grad():
                     answers = detector(pictures).log_softmax(dim=1)

@@ -4,6 +4,7 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
 from advforensics.persistence.provenance import sha256
@@ -100,9 +101,19 @@ class Exported(nn.Module):
             raise ValueError(f"an exported detector must take one tensor of pictures, not {len(inputs)} inputs")
         size = inputs[0].meta["val"].shape[0]
         self.batch_size = size if isinstance(size, int) else None  # a symbol means any size
-        self.program = program.module()
+        self._exported = program
+        self._unpack()
+
+    def _unpack(self) -> None:
+        self.program = self._exported.module()
         for module in self.program.modules():
             module.training = False
+
+    def to(self, device: torch.device) -> "Exported":  # type: ignore[override]
+        """Move to a device, with the constants of the program, which name the one that it was exported on."""
+        self._exported = move_to_device_pass(self._exported, device)
+        self._unpack()
+        return self
 
     def train(self, mode: bool = True) -> "Exported":
         """Set the mode of this module alone: exported programs raise an error when their mode is set."""
