@@ -92,17 +92,23 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         merge_samples(folder / "samples.parquet", parts.samples())
         _publish_files(parts, folder)
         costs.append(parts.costs())
-        samples = read_samples(folder / "samples.parquet")
         images = parts.images(0)  # some hundreds, spread evenly over scenes and classes as all of them are
+        batch_size, gradients, null = (
+            parts.batch_size,
+            parts.gradients,
+            trained.classes[0] if parts.null_first else None,
+        )
+        del parts  # it knows every patch of the split, and so does the table now
+        samples = read_samples(folder / "samples.parquet")
         with counted(trained.detector) as cost:
-            verdict = [*sample_table_alarms(samples), *_probed(trained, images, cfg, parts.batch_size)]
+            verdict = [*sample_table_alarms(samples), *_probed(trained, images, cfg, batch_size)]
         costs.append(cost_row(cost, "alarms", cfg.ensemble.norms[0], "float", 0.0))
         alarm.write(folder / "alarms.csv", verdict)
         table = curves(samples)
         table.to_csv(folder / "curves.csv", index=False)
-        if parts.gradients != "none":
+        if gradients != "none":
             with counted(trained.detector) as cost:
-                figure = _gallery(trained, images, cfg, parts.batch_size)
+                figure = _gallery(trained, images, cfg, batch_size)
             costs.append(cost_row(cost, "gallery", cfg.gallery.attack.norm, "8bit", cfg.gallery.eps_levels))
             run.figure(save(figure, folder, "gallery"))
         spent = total_cost(costs)
@@ -112,7 +118,7 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
         _describe_data(store, folder / "data")
         run.metrics({key: value for key, value in metrics.items() if key.startswith("sweep_")})
         log_curves(run, table)
-        finding = _finding(table, verdict, trained.classes[0] if parts.null_first else None)
+        finding = _finding(table, verdict, null)
         run.conclude(finding, alarm.fired(verdict))
         of_detector.latest(headline(table, _attacked(cfg)))
         of_detector.conclude(f"Swept ({_attacked(cfg)}): {finding}", alarm.fired(verdict))

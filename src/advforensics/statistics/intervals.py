@@ -12,6 +12,7 @@ so one matrix product computes them for every resample at once.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from scipy import sparse
 
 Floats = NDArray[np.float64]
 
+WEIGHTS = 2**19  # of rows in resamples that are in memory at once
 FEW_PHOTOGRAPHS = 10  # with fewer, the bootstrap cannot show how much photographs differ
 
 
@@ -85,14 +87,13 @@ class Bootstrap:
     """
 
     def __init__(self, groups: ArrayLike, seeds: ArrayLike | None = None, *, resamples: int = 2000) -> None:
-        photographs = np.asarray(groups, dtype=str)
-        rows = len(photographs)
+        self._photograph_index, photograph_names = pd.factorize(pd.Index(np.asarray(groups)).astype(str), sort=True)
+        rows = len(self._photograph_index)
         training_seeds = np.zeros(rows, dtype=int) if seeds is None else np.asarray(seeds)
-        if rows == 0 or training_seeds.shape != photographs.shape:
+        if rows == 0 or training_seeds.shape != (rows,):
             raise ValueError(
                 f"bootstrap: {rows} photographs and {len(training_seeds)} seeds given; give one of each per row"
             )
-        photograph_names, self._photograph_index = np.unique(photographs, return_inverse=True)
         seed_names, self._seed_index = np.unique(training_seeds, return_inverse=True)
         self.photographs, self._seeds = len(photograph_names), len(seed_names)
         self._photograph_counts = _draw_counts(self.photographs, resamples, np.random.default_rng(0))
@@ -152,11 +153,12 @@ class Bootstrap:
         counts = np.ascontiguousarray(self._photograph_counts[: 1 + resamples].T)
         flat = scores.reshape(-1, scores.shape[-1])
         areas = np.empty((len(flat), self._seeds, counts.shape[1]))
-        for seed in range(self._seeds):
+        blocks = np.array_split(np.arange(counts.shape[1]), -(-counts.shape[1] * len(positive) // WEIGHTS))
+        for seed, block in product(range(self._seeds), blocks):
             rows = [np.flatnonzero((self._seed_index == seed) & side) for side in (positive, ~positive)]
-            weights = [counts[self._photograph_index[side]] for side in rows]
+            weights = [counts[np.ix_(self._photograph_index[side], block)] for side in rows]
             for values, area in zip(flat, areas[:, seed], strict=True):
-                area[:] = _mann_whitney(values[rows[0]], weights[0], values[rows[1]], weights[1])
+                area[block] = _mann_whitney(values[rows[0]], weights[0], values[rows[1]], weights[1])
         return self._over_seeds(areas.reshape(*scores.shape[:-1], *areas.shape[1:]))
 
     def _sums(self, values: ArrayLike) -> Floats:

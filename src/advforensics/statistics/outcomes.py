@@ -80,7 +80,8 @@ def outcomes_by_defense(samples: pd.DataFrame) -> dict[str, Outcomes]:
             raise ValueError(f"the sample table mixes {column}s {sorted(found)}; select one of them")
     if (samples["correct"] != (samples["predicted"] == samples["label"])).any():
         raise ValueError("in the sample table `correct` contradicts `predicted` and `label`; sweep again")
-    return {str(defense): _outcomes(rows, str(defense)) for defense, rows in samples.groupby("defense", observed=True)}
+    by_defense = samples[REQUIRED].groupby("defense", observed=True)
+    return {str(defense): _outcomes(rows, str(defense)) for defense, rows in by_defense}
 
 
 def _outcomes(rows: pd.DataFrame, defense: str) -> Outcomes:
@@ -122,12 +123,13 @@ def _sorted(rows: pd.DataFrame, defense: str) -> tuple[pd.DataFrame, int]:
     """Sort by condition, training seed and sample; check and return how many rows each condition has."""
     sample, names = pd.factorize(rows["sample_id"], sort=True)
     training, seeds = pd.factorize(rows["seed"], sort=True)
-    condition = rows.groupby(CONDITION, observed=True).ngroup()
-    rows = rows.assign(condition=condition, image=training * len(names) + sample).sort_values(["condition", "image"])
-    images = len(seeds) * len(names)
-    counts = rows.groupby("condition")["image"].agg(["size", "nunique"])
-    if len(wrong := counts.index[(counts != images).any(axis=1)]):
-        found = rows[rows["condition"] == wrong[0]]
+    condition = rows.groupby(CONDITION, observed=True).ngroup().to_numpy()
+    image, images = training * len(names) + sample, len(seeds) * len(names)
+    rows = rows.iloc[np.lexsort((image, condition))]
+    cells = np.unique(condition * images + image)  # of conditions and images
+    counts, distinct = np.bincount(condition), np.bincount(cells // images)
+    if len(wrong := np.flatnonzero((counts != images) | (distinct != images))):
+        found = rows[np.sort(condition) == wrong[0]]
         raise ValueError(
             f"defense {defense}, {_name(found.iloc[0])}: {len(found)} rows, but one is needed for each of {len(names)}"
             f" samples and {len(seeds)} training seeds; sweep all attacks and seeds over one test set"

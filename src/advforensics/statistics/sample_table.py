@@ -51,13 +51,15 @@ def write_samples(
     metadata = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(about).encode()}
     with atomic(path) as unfinished:
         pq.write_table(table.replace_schema_metadata(metadata), unfinished)
+    del table
+    pa.default_memory_pool().release_unused()  # which grows otherwise with every table
 
 
 def merge_samples(path: Path, parts: Sequence[Path]) -> None:
     """Write sample tables of one sweep as one, a part in memory at a time; the file appears only when complete."""
     with atomic(path) as unfinished, pq.ParquetWriter(unfinished, pq.read_schema(parts[0])) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part))
+            writer.write_table(pq.read_table(part, use_threads=False))
 
 
 def read_samples(*paths: Path) -> pd.DataFrame:
@@ -70,8 +72,11 @@ def read_samples(*paths: Path) -> pd.DataFrame:
         ValueError: A file is damaged, no sample table, or of another format than this version reads.
     """
     tables = [_read(path) for path in paths]
-    samples: pd.DataFrame = pa.concat_tables(tables, promote_options="default").unify_dictionaries().to_pandas()
     metadata = json.loads(tables[0].schema.metadata[METADATA_KEY])
+    table = pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+    tables.clear()
+    samples: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column in memory twice, not all
+    pa.default_memory_pool().release_unused()  # several times what the table takes
     samples.attrs |= {"classes": metadata["classes"], "null_first": metadata["null_first"]}
     return samples
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -139,5 +140,7 @@ class PatchDataset(Dataset[Batch]):
         shard, row = self._shard[indices], self._row[indices]
         patches = np.empty((len(indices), *self._shape), np.uint8)
         for number in np.unique(shard):
-            patches[shard == number] = self._shards[number][row[shard == number]]
+            pages = self._shards[number]
+            patches[shard == number] = pages[row[shard == number]]
+            pages.base.madvise(mmap.MADV_DONTNEED)  # else all that was ever read counts as this process's memory
         return torch.from_numpy(patches)

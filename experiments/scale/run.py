@@ -1,0 +1,57 @@
+"""How memory grows with the number of images of a sweep, and how two processes share one: ``run.py DETECTOR STORE``."""
+
+import csv
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+IMAGES = (500, 5_000, 50_000)
+SHARED, ROUNDS = 2_048, 3  # images, and how often one and two processes sweep them in turn
+SWEEP = ("ensemble=quick", "eps_levels=[0,0.5,1]", "accelerator=cpu")
+HERE = Path(__file__).parent
+
+
+def swept(checkpoint: str, store: str, folder: Path, *overrides: str) -> tuple[float, float]:
+    """Sweep in a process of its own; return its peak resident memory in MiB, and the seconds."""
+    shutil.rmtree(folder, ignore_errors=True)
+    given = (f"checkpoint={checkpoint}", f"store={store}", f"folder={folder}", *SWEEP, *overrides)
+    code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "advforensics", "sweep", *given], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return int(done.stdout.split()[-1]) / 1024, time.perf_counter() - begin
+
+
+def main(checkpoint: str, store: str) -> None:
+    """Write ``memory.csv`` and ``shared.csv`` beside this file."""
+    assert resource.getpagesize()
+    folder = Path("out/scale")
+    with (HERE / "memory.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["images", "peak_mib", "seconds"])
+        for images in IMAGES:
+            peak, seconds = swept(checkpoint, store, folder, f"images={images}")
+            writer.writerow([images, round(peak), round(seconds)])
+            print(f"{images} images: {peak:.0f} MiB, {seconds:.0f} s", flush=True)
+    with (HERE / "shared.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["processes", "round", "seconds"])
+        for number in range(ROUNDS):
+            tables = []
+            for devices in (1, 2):
+                _, seconds = swept(checkpoint, store, folder, f"images={SHARED}", f"devices={devices}")
+                writer.writerow([devices, number, round(seconds, 1)])
+                tables.append(pd.read_parquet(folder / "samples.parquet"))
+                print(f"{devices} processes: {seconds:.1f} s", flush=True)
+            pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
