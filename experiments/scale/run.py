@@ -1,7 +1,6 @@
 """How memory grows with the number of images of a sweep, and how two processes share one: ``run.py DETECTOR STORE``."""
 
 import csv
-import resource
 import shutil
 import subprocess
 import sys
@@ -11,15 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 IMAGES = (500, 5_000, 50_000)
-SHARED, ROUNDS = 2_048, 3  # images, and how often one and two processes sweep them in turn
-SWEEP = ("ensemble=quick", "eps_levels=[0,0.5,1]", "accelerator=cpu")
+MEMORY = ("ensemble=quick", "eps_levels=[0,0.5,1]")
+SHARED = ("images=1024", "eps_levels=[0,0.5,1,2]")
+ROUNDS = 3  # of one and two processes in turn
 HERE = Path(__file__).parent
 
 
 def swept(checkpoint: str, store: str, folder: Path, *overrides: str) -> tuple[float, float]:
     """Sweep in a process of its own; return its peak resident memory in MiB, and the seconds."""
     shutil.rmtree(folder, ignore_errors=True)
-    given = (f"checkpoint={checkpoint}", f"store={store}", f"folder={folder}", *SWEEP, *overrides)
+    given = (f"checkpoint={checkpoint}", f"store={store}", f"folder={folder}", "accelerator=cpu", *overrides)
     code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
     code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     begin = time.perf_counter()
@@ -31,13 +31,12 @@ def swept(checkpoint: str, store: str, folder: Path, *overrides: str) -> tuple[f
 
 def main(checkpoint: str, store: str) -> None:
     """Write ``memory.csv`` and ``shared.csv`` beside this file."""
-    assert resource.getpagesize()
     folder = Path("out/scale")
     with (HERE / "memory.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["images", "peak_mib", "seconds"])
         for images in IMAGES:
-            peak, seconds = swept(checkpoint, store, folder, f"images={images}")
+            peak, seconds = swept(checkpoint, store, folder, f"images={images}", *MEMORY)
             writer.writerow([images, round(peak), round(seconds)])
             print(f"{images} images: {peak:.0f} MiB, {seconds:.0f} s", flush=True)
     with (HERE / "shared.csv").open("w", newline="") as stream:
@@ -46,7 +45,7 @@ def main(checkpoint: str, store: str) -> None:
         for number in range(ROUNDS):
             tables = []
             for devices in (1, 2):
-                _, seconds = swept(checkpoint, store, folder, f"images={SHARED}", f"devices={devices}")
+                _, seconds = swept(checkpoint, store, folder, f"devices={devices}", *SHARED)
                 writer.writerow([devices, number, round(seconds, 1)])
                 tables.append(pd.read_parquet(folder / "samples.parquet"))
                 print(f"{devices} processes: {seconds:.1f} s", flush=True)
