@@ -193,3 +193,10 @@ def test_a_batch_larger_than_the_training_split_is_refused(store: Path) -> None:
     data = PatchData(store, batch_size=10_000, augment=None, seed=0)
     with pytest.raises(ValueError, match="batch_size=10000 exceeds"):
         data.train_dataloader()
+
+
+def test_patches_are_the_same_after_their_memory_was_given_back(store: Path) -> None:
+    dataset = PatchDataset(PatchStore(store), "train")
+    before = dataset.patches(range(len(dataset)))
+    dataset.release()
+    assert torch.equal(dataset.patches(range(len(dataset))), before)

@@ -49,6 +49,7 @@ class Selection:
         indices = self._indices[part]
         patches = indices.shape[1]
         pixels, labels = self._dataset[indices.flatten()]
+        self._dataset.release()
         first = self._dataset.manifest.iloc[indices[:, 0]]
         sample_ids, groups = first["patch_id"].tolist(), first["group"].tolist()
         return EvaluationSet(side_by_side(pixels, patches), labels[::patches], sample_ids, groups, patches)

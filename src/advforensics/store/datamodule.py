@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from advforensics.store.reading import Batch, PatchDataset, PatchStore
 
+GPU_WORKERS = 2  # a batch takes 1 ms to read, and a step on a GPU little more
 Augment = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -80,11 +81,18 @@ class PatchData(pl.LightningDataModule):
         store: The store's folder.
         batch_size, seed, replays: As for `TrainingOrder`.
         augment: Training augmentation, or ``None``; see :class:`TrainingPatches`.
-        workers: Processes that load batches; 0 loads in the training process itself.
+        workers: Processes that load batches; 0 loads in the training process itself, ``auto`` does on a CPU and takes
+            `GPU_WORKERS` elsewhere.
     """
 
     def __init__(
-        self, store: str | Path, batch_size: int, augment: Augment | None, seed: int, replays: int = 1, workers: int = 0
+        self,
+        store: str | Path,
+        batch_size: int,
+        augment: Augment | None,
+        seed: int,
+        replays: int = 1,
+        workers: int | Literal["auto"] = 0,
     ) -> None:
         super().__init__()
         self.store = PatchStore(store)
@@ -128,12 +136,15 @@ class PatchData(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, dataset: PatchDataset, batches: Sampler[Any]) -> DataLoader[Batch]:
+        workers = self._workers
+        if workers == "auto":
+            workers = GPU_WORKERS if self.trainer and self.trainer.strategy.root_device.type != "cpu" else 0
         return DataLoader(
             dataset,
             sampler=batches,
             batch_size=None,
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # for a seed that a DataLoader draws and never uses
         )

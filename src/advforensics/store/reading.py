@@ -140,7 +140,10 @@ class PatchDataset(Dataset[Batch]):
         shard, row = self._shard[indices], self._row[indices]
         patches = np.empty((len(indices), *self._shape), np.uint8)
         for number in np.unique(shard):
-            pages = self._shards[number]
-            patches[shard == number] = pages[row[shard == number]]
-            pages.base.madvise(mmap.MADV_DONTNEED)  # else all that was ever read counts as this process's memory
+            patches[shard == number] = self._shards[number][row[shard == number]]
         return torch.from_numpy(patches)
+
+    def release(self) -> None:
+        """Give back the memory of the files' pages: else all that was ever read counts as this process's."""
+        for shard in self._shards:
+            shard.base.madvise(mmap.MADV_DONTNEED)
