@@ -286,7 +286,7 @@ def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(
         running = processes.Process(target=sweep, args=(configured(),))
         running.start()
         begun = time.monotonic()
-        while running.is_alive() and not list(Path("one").glob("sweep/unfinished/*/*.pt")) and kills < 3:
+        while running.is_alive() and not list(Path("one").glob("sweep/unfinished-*/*/*.pt")) and kills < 3:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         if kills < 3 and running.is_alive():
