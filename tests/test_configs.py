@@ -50,6 +50,10 @@ MOUNTED = {
     "attack": ("sweep", "attack@gallery.attack"),
     "ensemble": ("sweep", "ensemble"),
     "target": ("sweep", "target"),
+    "launcher": ("train", "launcher"),
+}
+PLUGINS = {  # of Hydra, by launcher
+    name: f"hydra_plugins.hydra_{name}_launcher" for name in ("joblib", "submitit")
 }
 OPTIONS = [
     (path.parent.name, path.stem)
@@ -78,6 +82,8 @@ def assert_callable(config: DictConfig) -> None:
 
 
 def option(composed: Compose, group: str, name: str) -> DictConfig:
+    if group == "launcher" and name in PLUGINS:
+        pytest.importorskip(PLUGINS[name], reason=f"launcher={name} needs an extra of pyproject.toml")
     command, mount = MOUNTED[group]
     missing = MISSING.get(f"{group}={name}", MISSING.get(name, []))
     return composed(command, *REQUIRED[command], f"{mount}={name}", *missing)

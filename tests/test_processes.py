@@ -47,8 +47,8 @@ def test_two_processes_with_their_own_batch_statistics_train_much_as_one_does_an
     assert (result.returncode, result.stderr) == (0, "")
     (run,) = runs(call.folder)
     assert run.info.status == "FINISHED"
-    (distributed,) = call.folder.glob("outputs/*/*")
-    assert {path.name for path in distributed.iterdir()} == {*FILES, ".hydra", "train.log"}
+    (distributed,) = call.folder.glob("out/train/*")
+    assert {path.name for path in distributed.iterdir()} == {*FILES, ".hydra", ".jobs", "train.log"}
     train(composed("train", "folder=single", *overrides))
     one, other = (
         load_checkpoint(folder / "checkpoint.pt").detector.state_dict() for folder in (distributed, Path("single"))
@@ -68,10 +68,13 @@ def test_two_processes_train_and_record_as_one_does_also_after_a_job_that_failed
     parent, *jobs = runs(call.folder)
     assert [run.info.status for run in (parent, *jobs)] == ["FAILED", "FAILED", "FINISHED"]
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
-    failed, finished = sorted(path for path in call.folder.glob("multirun/*/*/*") if path.is_dir())
+    failed, finished = sorted(
+        (path for path in call.folder.glob("out/train/*") if path.is_dir()),
+        key=lambda path: (path / "checkpoint.pt").exists(),
+    )
     assert not FILES & {path.name for path in failed.iterdir()}
-    assert {path.name for path in finished.iterdir()} == {*FILES, ".hydra", "train.log"}
-    assert call.left() == {"multirun", "mlartifacts"}
+    assert {path.name for path in finished.iterdir()} == {*FILES, ".hydra", ".jobs", "train.log"}
+    assert call.left() == {"out", "mlartifacts"}
     distributed = load_checkpoint(finished / "checkpoint.pt")
     assert jobs[1].data.tags["checkpoint_sha256"] == distributed.sha256
     train(composed("train", "folder=single", *overrides))

@@ -286,7 +286,7 @@ def test_a_sweep_killed_at_any_moment_ends_with_the_same_table(
         running = processes.Process(target=sweep, args=(configured(),))
         running.start()
         begun = time.monotonic()
-        while running.is_alive() and not list(Path("one").glob("sweep/unfinished/**/*.pt")) and kills < 3:
+        while running.is_alive() and not list(Path("one").glob("sweep/unfinished-*/**/*.pt")) and kills < 3:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         if kills < 3 and running.is_alive():
@@ -312,7 +312,7 @@ def test_jobs_and_devices_share_a_sweep_and_its_table_is_the_same(configured: Co
     assert sweep(configured(*in_parts("parts=[3,1]"))) == {}
     with pytest.raises(ValueError, match="parts of 5 images are 0 to 3"):
         sweep(configured(*in_parts("parts=[4]")))
-    left = {path.name for path in Path("one/sweep/unfinished").rglob("part-*.parquet")}
+    left = {path.name for path in Path("one/sweep").glob("unfinished-*/part-*.parquet")}
     assert left == {"part-00001.parquet", "part-00003.parquet"}
     sweep(configured(*in_parts("accelerator=cpu", "devices=2")))  # two processes do the other two
     pd.testing.assert_frame_equal(alone, table(), check_exact=True)

@@ -34,8 +34,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     folder = Path(cfg.folder)
     data = PatchData(cfg.store, cfg.batch_size, instantiate(cfg.augment), cfg.seed, cfg.replays, cfg.workers)
+    store_digest = data.store.digest()
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning reads it from the environment
-        return fit(cfg, data, folder / "unfinished", logger=False)[1]
+        return fit(cfg, data, unfinished_folder(folder / "unfinished", config=cfg, store=store_digest), logger=False)[1]
     folder.mkdir(parents=True, exist_ok=True)
     tracking = instantiate(cfg.tracking)
     # The run is named and opened before anything is seeded: MLflow draws names and ids from the same generators.
@@ -46,7 +47,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
     )
     with tracking.run(name, cfg, {"defense": cfg.defense.name, "seed": str(cfg.seed)}) as run:
         run.describe(what)
-        store_digest = data.store.digest()
         run.dataset(data.store.folder, store_digest, data.store.metadata["task"])
         unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=store_digest)
         detector, scores, epoch = fit(cfg, data, unfinished, run.lightning_logger())

@@ -56,7 +56,7 @@ def test_work_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_cut_short_by_a_kill_does_not_count(tmp_path: Path) -> None:
     Journal(tmp_path).get("whole", lambda: OUTCOME)
     cut = (tmp_path / "whole.pt").read_bytes()[:100]
-    (tmp_path / "half.pt.unfinished").write_bytes(cut)
+    (tmp_path / "half.pt.unfinished-0123abcd").write_bytes(cut)
     assert Journal(tmp_path).get("half", lambda: OUTCOME)["forward"] == 3
     assert {path.name for path in tmp_path.iterdir()} == {"whole.pt", "half.pt"}
 

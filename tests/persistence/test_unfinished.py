@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from toys import CUTTER, Textures, toy_task
 
 from advforensics.evaluation.cascade import run_cascade
 from advforensics.persistence import provenance, unfinished
+from advforensics.persistence.journal import Journal
 from advforensics.persistence.provenance import code_digest
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
 from advforensics.statistics.sample_table import read_samples
@@ -33,7 +35,7 @@ def identity(**changes: Any) -> dict[str, Any]:
 def test_work_of_the_same_identity_is_kept_without_a_message(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = unfinished_folder(tmp_path / "sweep" / "unfinished", **identity())
     (folder / "a.pt").touch()
-    assert unfinished_folder(folder, **identity(config=CONFIG.copy())) == folder
+    assert unfinished_folder(tmp_path / "sweep" / "unfinished", **identity(config=CONFIG.copy())) == folder
     assert {path.name for path in folder.iterdir()} == {"a.pt", IDENTITY}
     assert not caplog.records
 
@@ -53,8 +55,9 @@ def test_work_of_another_identity_is_deleted_and_the_message_lists_the_changes(
     folder = unfinished_folder(tmp_path / "unfinished", **identity())
     (folder / "a.pt").touch()
     (tmp_path / "samples.parquet").touch()
-    unfinished_folder(folder, **identity(**changes))
-    assert [path.name for path in folder.iterdir()] == [IDENTITY]
+    other = unfinished_folder(tmp_path / "unfinished", **identity(**changes))
+    assert [path.name for path in other.iterdir()] == [IDENTITY]
+    assert not folder.exists()
     assert (tmp_path / "samples.parquet").exists()
     message = f"{folder}: unfinished work is deleted, because these changed: {listed}"
     assert [record.getMessage() for record in caplog.records] == [message]
@@ -66,7 +69,7 @@ def test_work_of_another_version_of_the_code_is_deleted(
     folder = unfinished_folder(tmp_path / "unfinished", **identity())
     (folder / "a.pt").touch()
     monkeypatch.setattr(unfinished, "code_digest", lambda: "of other code")
-    unfinished_folder(folder, **identity())
+    unfinished_folder(tmp_path / "unfinished", **identity())
     assert not (folder / "a.pt").exists()
     assert "changed: code" in caplog.text
 
@@ -86,13 +89,37 @@ def test_the_digest_of_the_code_follows_every_module_committed_or_not(
         assert code_digest.__wrapped__() != before
 
 
+def test_threads_and_tracking_do_not_make_other_work(tmp_path: Path) -> None:
+    configs = [OmegaConf.merge(CONFIG, {"threads": threads, "tracking": {"uri": str(threads)}}) for threads in (1, 2)]
+    one, other = (unfinished_folder(tmp_path / "unfinished", **identity(config=config)) for config in configs)
+    assert one == other
+
+
+def test_many_threads_share_the_work_of_one_identity(tmp_path: Path) -> None:
+    old = unfinished_folder(tmp_path / "unfinished", **identity(store="older"))
+    (old / "a.pt").touch()
+
+    def work(_: int) -> Path:
+        folder = unfinished_folder(tmp_path / "unfinished", **identity())
+        for number in range(20):
+            kept = Journal(folder).get(f"b/{number}", lambda number=number: {"n": number})  # type: ignore[misc]
+            assert kept == {"n": number}
+        return folder
+
+    with ThreadPoolExecutor(4) as pool:
+        (folder,) = set(pool.map(work, range(4)))
+    found = {path.name for path in folder.rglob("*.*")}
+    assert found == {IDENTITY, *(f"{number}.pt" for number in range(20))}
+    assert not old.exists()
+
+
 def test_work_without_an_identity_is_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "unfinished"
     folder.mkdir()
     (folder / "a.pt").touch()
-    unfinished_folder(folder, **identity())
+    own = unfinished_folder(folder, **identity())
     assert not (folder / "a.pt").exists()
-    assert json.loads((folder / IDENTITY).read_text())["config.attack.steps"] == "10"
+    assert json.loads((own / IDENTITY).read_text())["config.attack.steps"] == "10"
 
 
 class KilledError(Exception):

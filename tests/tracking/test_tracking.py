@@ -357,7 +357,7 @@ def test_a_multirun_is_a_parent_with_its_jobs_as_children(
 
     parent, *jobs = found = runs(tracking)
     assert [run.info.status for run in found] == ends
-    assert parent.info.run_name == "x=1,2,3"
+    assert parent.info.run_name == "x x3"
     assert [job.info.run_name for job in jobs] == ["job x=1", "job x=2", "job x=3"]
     assert parent.data.tags["best_run"] == "job x=1"
     assert parent.data.metrics == jobs[0].data.metrics

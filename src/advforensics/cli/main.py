@@ -9,13 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import hydra
 import joblib
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from advforensics.cli.finished import Finished, plain
+from advforensics.cli.identity import identity
+from advforensics.cli.jobs import CURRENT, told_at_the_end
 from advforensics.cli.mistakes import check_numbers, mistakes_in_one_line
+from advforensics.cli.threads import share, wait_passively
+
+log = logging.getLogger(__name__)
 
 COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
@@ -51,15 +58,18 @@ def main() -> None:
     del sys.argv[1]
     # torch counts the machine's cores, not a container's share of them, and would start too many threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
+    wait_passively()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it looks for updates over the network
     logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # where Slurm is installed
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # patches are memory-mapped
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # metrics are per epoch
     warnings.filterwarnings("ignore", message=".*has been deprecated in v3.0.0.*")  # Hydra's sweeper, about Optuna
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training resumes its own state only
     warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")  # torch's, about one-channel filters
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
+    with told_at_the_end():
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 
 def _complete() -> None:
@@ -73,20 +83,44 @@ def _complete() -> None:
 
 
 def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
-    """Return the application of a command. It imports the command only when it runs, so that ``--help`` is quick."""
+    """Return the application of a command."""
 
     def run(cfg: DictConfig) -> list[float] | None:
-        with mistakes_in_one_line():
-            check_numbers(cfg)
-            entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
-            for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their level at import
-                logging.getLogger(chatty).setLevel(logging.WARNING)
-            with _relaunchable(command, cfg) if command == "train" else nullcontext():
-                result = entry(cfg)
-        # A sweeper optimises these; they never come from the test split.
-        return [result[score] for score in OBJECTIVES if score in result] if command == "train" else None
+        return _run(command, cfg)  # a launcher pickles this function, with copies of all but what it can import
 
     return run
+
+
+def _run(command: str, cfg: DictConfig) -> list[float] | None:
+    """Run a command. It is imported only here, so that ``--help`` is quick."""
+    with mistakes_in_one_line():
+        check_numbers(cfg)
+        entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
+        for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their level at import
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        result = _once(command, entry, cfg) if CURRENT else entry(cfg)
+    # A sweeper optimises these; they never come from the test split.
+    return [result[score] for score in OBJECTIVES if score in result] if command == "train" else None
+
+
+def _once(command: str, entry: Callable[[DictConfig], Any], cfg: DictConfig) -> dict[str, float]:
+    """Do a job that has not finished, with its share of the cores; return the result that it has now, or had."""
+    import torch  # the command has imported it
+
+    if threads := share(cfg.threads, HydraConfig.get().launcher, CURRENT["jobs"]):
+        torch.set_num_threads(threads)
+    finished = Finished(Path(CURRENT["folder"]), identity(command, cfg))
+    with finished.alone():
+        kept = None if cfg.force else finished.result()
+        if kept is not None:
+            CURRENT["status"] = "skipped"
+            log.info("%s: finished earlier; force=true does it again", finished.folder)
+            return kept
+        began = finished.begin()
+        with _relaunchable(command, cfg) if command == "train" else nullcontext():
+            result = plain(entry(cfg))
+        finished.end(result, began)
+        return result
 
 
 @contextmanager

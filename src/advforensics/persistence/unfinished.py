@@ -1,5 +1,6 @@
 """Unfinished work on disk: a killed run goes on with it, if it would do the same work again."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -15,37 +16,47 @@ from advforensics.persistence.provenance import code_digest
 log = logging.getLogger(__name__)
 IDENTITY = "identity.json"
 LISTED_CHANGES = 5  # in the message
+NEUTRAL = ("threads", "tracking")  # keys of a config that change no result
 
 
 def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
-    """Return a folder for the unfinished work of a run, created if need be.
+    """Return a folder for the unfinished work of a run, ``FOLDER-HASH``, created if need be.
 
-    Work of a run with another identity or another version of this package's code is deleted; the log says what changed.
+    The hash is that of the identity, so several processes may share the folder, if what they write is atomic. Work of a
+    run with another identity or another version of this package's code is deleted; the log says what changed.
 
     Args:
-        folder: Where.
+        folder: Where, with the beginning of the name.
         **identity: All that determines the results, by name: hashes, other text, and composed configs, whose values are
-            compared one by one.
+            compared one by one, but for those of `NEUTRAL`.
     """
     current = {"code": code_digest()}
     for name, value in identity.items():
         content = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig) else value
+        if isinstance(content, dict):
+            content = {key: item for key, item in content.items() if key not in NEUTRAL}
         current |= {key: str(item) for key, item in flatten(content, name)}
+    text = json.dumps(current, indent=1)
+    own = folder.with_name(f"{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+    for other in sorted({*folder.parent.glob(f"{folder.name}-*"), *folder.parent.glob(folder.name)} - {own}):
+        _delete(other, current)
+    own.mkdir(parents=True, exist_ok=True)
+    if not (own / IDENTITY).is_file():
+        with atomic(own / IDENTITY) as temporary:
+            temporary.write_text(text)
+    return own
+
+
+def _delete(folder: Path, current: dict[str, str]) -> None:
+    """Delete work of another identity, and say what changed; another process may be doing the same."""
     path = folder / IDENTITY
-    previous = json.loads(path.read_text()) if path.is_file() else None
-    if previous == current:
-        return folder
-    if previous is not None:
+    if path.is_file():
+        previous = json.loads(path.read_text())
         changed = sorted(key for key in previous.keys() | current.keys() if previous.get(key) != current.get(key))
         listed = ", ".join(changed[:LISTED_CHANGES])
         more = f" and {len(changed) - LISTED_CHANGES} more" if len(changed) > LISTED_CHANGES else ""
         log.warning("%s: unfinished work is deleted, because these changed: %s%s", folder, listed, more)
-        path.unlink()  # before the rest: a kill in between must not leave part of the work with its identity
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(current, indent=1))
-    return folder
 
 
 def without(config: DictConfig, *keys: str) -> DictConfig:

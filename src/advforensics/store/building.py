@@ -70,8 +70,9 @@ def build(
         )
     if folder.exists() and any(folder.iterdir()) and not (folder / "store.json").is_file():
         raise FileExistsError(f"{folder} holds something that is not a patch store; give store=FOLDER another folder")
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shards = Shards(unfinished, source=source.identity, cutter=str(cutter), settings=settings)
+    part = folder.with_name(folder.name + ".unfinished")
+    shards = Shards(part, source=source.identity, cutter=str(cutter), settings=settings)
+    unfinished = shards.folder
     names = {picture["content"]: picture["picture"] for picture in shards.pictures}
     start, end = shards.next_candidate, len(source)
     for candidate in tqdm(range(start, end), "photographs", end, initial=start, disable=None):

@@ -15,7 +15,7 @@ import mlflow
 from mlflow.tracking.context.registry import resolve_tags
 from omegaconf import DictConfig
 
-from advforensics.persistence.atomic import atomic
+from advforensics.persistence.atomic import SUFFIX, atomic
 from advforensics.persistence.provenance import commit
 from advforensics.tracking.artifacts import SQLITE
 from advforensics.tracking.run import Run
@@ -83,9 +83,9 @@ class Tracking:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if not database.exists():
+                for left in database.parent.glob(f"{database.name}{SUFFIX}*"):  # by one that was killed, with journal
+                    left.unlink()
                 with atomic(database) as unfinished:
-                    for left in database.parent.glob(f"{unfinished.name}*"):  # by one that was killed, with its journal
-                        left.unlink()
                     mlflow.MlflowClient(SQLITE + str(unfinished)).search_experiments(max_results=1)  # creates the file
             yield
         finally:
@@ -135,7 +135,9 @@ class Tracking:
     @contextmanager
     def _session(self, config: DictConfig, **start: Any) -> Iterator[Run]:
         """Start (or restart) a run as MLflow's active one, and end it with the status it deserves."""
-        with _signals(exit_by, signal.SIGTERM):
+        # A scheduler's handler stays: submitit lets SIGTERM pass, and requeues the job at the signal that follows.
+        ours = [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, exit_by) else []
+        with _signals(exit_by, *ours):
             run = Run(mlflow.start_run(**start).info.run_id)
             log.info("dashboard: %s", self.address(run.id))
             try:

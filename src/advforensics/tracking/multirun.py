@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from advforensics.persistence.provenance import commit
 from advforensics.tracking.curves import VALIDATION
 from advforensics.tracking.experiment import PARENT_RUN, Tracking, exit_by
-from advforensics.tracking.names import shortened
+from advforensics.tracking.names import multirun_name
 from advforensics.tracking.run import Run
 
 
@@ -31,7 +31,7 @@ class MultirunParent(Callback):  # type: ignore[misc]  # Hydra is untyped
         """Create the parent run where ``config.tracking`` says, named by the overrides."""
         self._tracking = instantiate(config.tracking)
         experiment = self._tracking.connect()
-        name = " ".join(shortened(config.hydra.overrides.task)) or "multirun"
+        name = multirun_name(config.hydra.overrides.task)
         tags = resolve_tags({"advforensics.commit": commit()})
         self._run_id = mlflow.MlflowClient().create_run(experiment, run_name=name, tags=tags).info.run_id
         atexit.register(self._end, "FAILED")  # Hydra ends a multirun that fails or is interrupted without a call

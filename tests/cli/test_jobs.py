@@ -1,0 +1,81 @@
+"""A multirun does what is missing, tells what failed, and ends accordingly."""
+
+import json
+from pathlib import Path
+
+import pytest
+from configs import TINY_TRAINING, Compose
+from omegaconf import OmegaConf
+from processes import Call
+
+from advforensics.cli.finished import MARKERS, Finished
+from advforensics.cli.identity import identity
+from advforensics.cli.threads import share
+from advforensics.tracking.names import multirun_name
+
+JOBS = ("trainer.max_epochs=1", "selection.robust_validation=null")
+
+
+def test_a_job_that_has_finished_is_skipped_and_one_that_fails_stops_no_other(call: Call, store: Path) -> None:
+    arguments = ("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, "batch_size=-1,8", "seed=1,2")
+    result = call(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.count("failed: error: batch_size=-1: give whole numbers") == 2
+    assert "4 jobs: 2 done, 0 skipped, 2 failed" in result.stdout
+    again = call(*arguments[:-2], "batch_size=8", "seed=1,2,3")
+    assert again.returncode == 0, again.stderr
+    assert "3 jobs: 1 done, 2 skipped, 0 failed" in again.stdout
+    assert call.left() == {"out", "mlartifacts"}
+
+
+def test_a_marker_counts_as_long_as_the_files_are_as_they_were(tmp_path: Path) -> None:
+    finished = Finished(tmp_path, "abc")
+    with finished.alone():
+        assert finished.result() is None
+        began = finished.begin()
+        (tmp_path / "metrics.json").write_text("1")
+        (tmp_path / "train.log").write_text("a line")
+        finished.end({"val_accuracy": 0.5}, began)
+    assert set(json.loads((tmp_path / MARKERS / "abc.json").read_text())["files"]) == {"metrics.json"}
+    (tmp_path / "train.log").write_text("another line")
+    assert finished.result() == {"val_accuracy": 0.5}
+    assert Finished(tmp_path, "abd").result() is None
+    (tmp_path / "metrics.json").write_text("2")
+    assert finished.result() is None
+
+
+def test_the_identity_is_that_of_the_result(composed: Compose, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("teacher")
+    (tmp_path / "b").write_text("teacher")
+
+    def of(*overrides: str) -> str:
+        return identity("train", composed("train", *overrides))
+
+    same: list[tuple[str, ...]] = [("threads=1",), ("force=true",), ("folder=elsewhere",), ("trainer.accelerator=cpu",)]
+    same.append(("tracking=uri", "tracking.uri=http://localhost:5000"))
+    assert {of(*overrides) for overrides in same} == {of()}
+    assert len({of(), of("seed=2"), of("defense=trades"), of("trainer.max_epochs=1"), of("store=a")}) == 5
+    assert of("store=a") == of("store=b")
+    (tmp_path / "b").write_text("another teacher")
+    assert of("store=a") != of("store=b")
+
+
+@pytest.mark.parametrize(
+    ("threads", "launcher", "expected"),
+    [
+        (3, {"_target_": "BasicLauncher"}, 3),
+        (None, {"_target_": "BasicLauncher"}, None),
+        (None, {"_target_": "JoblibLauncher: joblib", "n_jobs": 4}, 2),
+        (None, {"_target_": "submitit", "cpus_per_task": 5}, 5),
+    ],
+)
+def test_a_job_has_its_share_of_the_cores(
+    threads: int | None, launcher: dict[str, object], expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    assert share(threads, OmegaConf.create(launcher), 12) == expected
+
+
+def test_a_multirun_is_named_by_what_varies() -> None:
+    name = multirun_name(["store=patches", "defense=baseline,trades", "launcher=joblib", "seed=1,2,3"])
+    assert name == "defense x2 seed x3 store=patches"
