@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.preparing.kill import QUIET, command, digests
+from experiments.preparing.kill import digests
 
 REPEATS = 3
 
@@ -23,7 +23,9 @@ def measured(folder: Path, overrides: list[str], workers: int) -> list[float]:
     Those of the workers count. Cutting begins when the unfinished store appears, and ends with the list of rejections.
     """
     store, begun = folder / "store", time.time()
-    process = subprocess.Popen(command(overrides, store, workers), **QUIET)
+    program = str(Path(sys.executable).with_name("advforensics"))
+    options = [f"store={store}", f"workers={workers}", f"hydra.run.dir={folder / 'hydra'}", *overrides]
+    process = subprocess.Popen([program, "prepare", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (folder / "store.unfinished" / "identity.json").exists():
         time.sleep(0.02)
     first = time.time()
