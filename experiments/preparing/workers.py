@@ -1,47 +1,52 @@
 """One worker beside two: ``python -m experiments.preparing.workers FOLDER SOURCE=... > FILE``.
 
-Each `advforensics prepare` is a process of its own, with one worker and with two in turn; SOURCE=... are overrides of
-its config. All stores must have the same bytes.
+SOURCE=... are overrides of the config of `prepare`, which runs with one worker and with two in turn, each time in a
+process forked from this one, so that its own imports are left out, but those of its workers are not. All stores must
+have the same bytes.
 """
 
 import csv
 import os
+import resource
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from experiments.preparing.kill import digests
+from experiments.preparing.kill import digests, start
 
 REPEATS = 3
 
 
-def measured(folder: Path, overrides: list[str], workers: int) -> list[float]:
-    """Return seconds of a prepare, those until all pictures are cut and those of cutting, and processor seconds.
+def processor_seconds() -> float:
+    """Return those of all processes that have been waited for, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
-    Those of the workers count. Cutting begins when the unfinished store appears, and ends with the list of rejections.
+
+def measured(folder: Path, overrides: list[str], workers: int) -> list[float]:
+    """Return seconds of a prepare, seconds of its cutting, and processor seconds.
+
+    Cutting begins when the unfinished store appears, and ends with the list of rejections.
     """
-    store, begun = folder / "store", time.time()
-    program = str(Path(sys.executable).with_name("advforensics"))
-    options = [f"store={store}", f"workers={workers}", f"hydra.run.dir={folder / 'hydra'}", *overrides]
-    process = subprocess.Popen([program, "prepare", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    store, begun, before = folder / "store", time.time(), processor_seconds()
+    process = start(overrides, store, workers)
     while not (folder / "store.unfinished" / "identity.json").exists():
         time.sleep(0.02)
     first = time.time()
-    _, status, usage = os.wait4(process.pid, 0)
+    process.join()
     ended = time.time()
-    if status:
-        sys.exit(f"prepare failed with {status}")
+    if process.exitcode:
+        sys.exit(f"prepare failed with {process.exitcode}")
     cut = (store / "rejected.csv").stat().st_mtime
-    return [ended - begun, cut - begun, cut - first, usage.ru_utime + usage.ru_stime]
+    return [ended - begun, cut - first, processor_seconds() - before]
 
 
 def main(folder: Path, overrides: list[str]) -> None:
     """Write a row for each prepare."""
     folder.mkdir(parents=True)
     table, wanted = csv.writer(sys.stdout), dict[str, str]()
-    table.writerow(["workers", "seconds", "until_cut", "cutting", "processor_seconds", "load", "same_bytes"])
+    table.writerow(["workers", "seconds", "cutting", "processor_seconds", "load", "same_bytes"])
     for _ in range(REPEATS):
         for workers in (1, 2):
             load = os.getloadavg()[0]
