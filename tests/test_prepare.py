@@ -60,6 +60,21 @@ def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("sketched", "unscored")
+def test_two_workers_give_the_same_bytes(composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("advforensics.store.workers.WORTH", 1)
+    folder = photographs(tmp_path / "photos", 12)
+    for number in (1, 2):
+        prepare(composed("prepare", *folder, *SMALL, f"store=with-{number}", f"workers={number}"))
+    assert file_contents(Path("with-1")) == file_contents(Path("with-2"))
+
+
+@pytest.mark.parametrize("wrong", ["0", "true", "automatic", "null", "1.5"])
+def test_workers_that_are_no_number_are_refused(composed: Compose, wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"workers=.*: give auto, or a whole number of 1 or more"):
+        prepare(composed("prepare", f"workers={wrong}"))
+
+
+@pytest.mark.usefixtures("sketched", "unscored")
 def test_the_task_can_be_binary_and_patches_in_colour(composed: Compose, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", 12)
     facts = prepare(composed("prepare", *folder, *SMALL, "store=one", "task.binary=true", "patches.colour=rgb"))

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -24,11 +25,14 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         The content of the store's ``store.json``.
     """
+    workers = joblib.cpu_count() if cfg.workers == "auto" else cfg.workers
+    if type(workers) is not int or workers < 1:
+        raise ValueError(f"workers={workers}: give auto, or a whole number of 1 or more")
     cutter = instantiate(cfg.patches)
     task = instantiate(cfg.task, _convert_="all")
     source = instantiate(cfg.source, _convert_="all")
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["source", "task", "patches"]), resolve=True)
-    facts = build(source, task, cutter, Path(cfg.store), settings, _draw_figures)
+    facts = build(source, task, cutter, Path(cfg.store), settings, _draw_figures, workers)
     counts = "; ".join(f"{name}: {facts['patches'][name]} of {facts['photographs'][name]}" for name in SPLITS)
     log.info("%s: patches of photographs: %s; %d files rejected", cfg.store, counts, facts["rejected"])
     return facts

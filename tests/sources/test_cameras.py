@@ -1,5 +1,6 @@
 """Camera models, their devices, and photographs of a display."""
 
+import pickle
 from dataclasses import replace
 from itertools import product
 
@@ -33,6 +34,15 @@ def test_every_device_photographs_every_scene() -> None:
     assert {picture.annotation.source_class for picture in read_all(Cameras(SCENES, 2, 2, "device", seed=1))[0]} == {
         f"model-{model}-device-{device}" for model, device in product((1, 2), (1, 2))
     }
+
+
+@pytest.mark.parametrize("source", [Cameras(SCENES, 2, 1, "model", seed=1), Recaptures(SCENES, COMPACT, seed=1)])
+def test_a_source_in_another_process_gives_the_same_pictures_of_a_scene(source: Cameras | Recaptures) -> None:
+    pictures, _ = read_all(source)
+    copy = pickle.loads(pickle.dumps(source))
+    assert [picture.content for picture in pictures] == [picture.content for picture in read_all(copy)[0]]
+    assert len({picture.group for picture in pictures[: source.together]}) == 1
+    assert pictures[source.together].group != pictures[0].group
 
 
 @pytest.mark.parametrize("wrong", [{"models": 1}, {"devices": 0}, {"label": "maker"}])

@@ -77,7 +77,13 @@ class UnusableError(Exception):
 
 
 class Source(ABC):
-    """Pictures in a fixed order that depends on the source alone."""
+    """Pictures in a fixed order that depends on the source alone.
+
+    Attributes:
+        together: Candidates in a row that share work, such as a scene; one process reads them.
+    """
+
+    together: int = 1
 
     @abstractmethod
     def __len__(self) -> int:

@@ -1,14 +1,13 @@
 """Photographs of the same scenes by several devices of several simulated camera models."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from advforensics.sources.base import Annotation, Picture, Rejection, Source
 from advforensics.sources.models import draw_models
-from advforensics.sources.scenes import Scenes
+from advforensics.sources.scenes import Scenes, shared_light
 
 DEVICE, PICTURE = 2, 3  # streams of random numbers; scenes have others
 
@@ -40,7 +39,7 @@ class Cameras(Source):
         if self.label not in ("model", "device"):
             raise ValueError(f"source.label={self.label} must be model or device")
         self._models = draw_models(self.models, self.seed)
-        self._light = lru_cache(maxsize=1)(self.scenes.light)  # one scene in memory, for all devices
+        self.together = self.models * self.devices  # photographs of a scene
 
     def __len__(self) -> int:
         return len(self.scenes) * self.models * self.devices
@@ -52,9 +51,9 @@ class Cameras(Source):
 
     def read(self, index: int) -> Picture | Rejection:
         """Return ``scene-000000/model-1-device-1``, ``scene-000000/model-1-device-2``, ..."""
-        scene_number, device_number = divmod(index, self.models * self.devices)
+        scene_number, device_number = divmod(index, self.together)
         model_number, device_of_model = divmod(device_number, self.devices)
-        light, model = self._light(scene_number), self._models[model_number]
+        light, model = shared_light(self.scenes, scene_number), self._models[model_number]
         device = f"{model.name}-device-{device_of_model + 1}"
         if isinstance(light, Rejection):
             return Rejection(f"{light.name} by {device}", light.reason)

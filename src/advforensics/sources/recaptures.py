@@ -1,14 +1,13 @@
 """Photographs of scenes, and photographs by the same camera of a display that shows the scene."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
 from advforensics.sources.base import Annotation, Picture, Rejection, Source
 from advforensics.sources.compact import CompactCameras
 from advforensics.sources.display import Display
-from advforensics.sources.scenes import Scenes
+from advforensics.sources.scenes import Scenes, shared_light
 
 CAMERA, NOISE, DISPLAYED = 4, 5, 6  # streams of random numbers
 SHARP = 0.1  # blur in photosites of a lens that is already simulated in the light
@@ -31,7 +30,7 @@ class Recaptures(Source):
     seed: int
 
     def __post_init__(self) -> None:
-        self._light = lru_cache(maxsize=1)(self.scenes.light)  # for both pictures of a scene
+        self.together = 2  # pictures of a scene
 
     def __len__(self) -> int:
         return 2 * len(self.scenes)
@@ -43,8 +42,8 @@ class Recaptures(Source):
 
     def read(self, index: int) -> Picture | Rejection:
         """Return ``scene-000000/real``, ``scene-000000/recaptured``, ``scene-000001/real``, ..."""
-        number, recaptured = divmod(index, 2)
-        light = self._light(number)
+        number, recaptured = divmod(index, self.together)
+        light = shared_light(self.scenes, number)
         scene, source_class = f"scene-{number:06d}", "recaptured" if recaptured else "real"
         if isinstance(light, Rejection):
             return Rejection(f"{light.name}, {source_class}", light.reason)

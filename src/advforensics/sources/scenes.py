@@ -1,6 +1,7 @@
 """Scenes that simulated cameras photograph, by number, as linear light."""
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -40,6 +41,12 @@ class Scenes(ABC):
     @abstractmethod
     def light(self, index: int) -> Field | Rejection:
         """Return the linear radiance of scene ``index``, ``(height, width, 3)``, RGB, geometric mean 1; or why not."""
+
+
+@lru_cache(maxsize=1)
+def shared_light(scenes: Scenes, index: int) -> Field | Rejection:
+    """Return the radiance of a scene; the last one stays in memory, for sources that photograph it again."""
+    return scenes.light(index)
 
 
 class SimulatedScenes(Scenes):

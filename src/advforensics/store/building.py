@@ -16,24 +16,23 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from advforensics.persistence.provenance import commit
-from advforensics.sources.base import Picture, Rejection, Source, UnusableError
-from advforensics.store.appearance import appearance, near_duplicates
-from advforensics.store.cutting import Cutter, corner, cut, shrink
+from advforensics.sources.base import Source
+from advforensics.store.appearance import near_duplicates
+from advforensics.store.cutting import Cutter
 from advforensics.store.leak_audit import audit
 from advforensics.store.reading import FORMAT
-from advforensics.store.shards import Row, Shards, write_manifest
+from advforensics.store.shards import Shards, write_manifest
 from advforensics.store.splitting import SPLITS, assign_splits, by_unseen_device, merge_groups
+from advforensics.store.workers import cut_candidates
 from advforensics.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -49,15 +48,18 @@ def build(
     folder: Path,
     settings: str,
     draw: Callable[[Path], None] = lambda store: None,
+    workers: int = 1,
 ) -> dict[str, Any]:
-    """Build a patch store in ``folder``, one photograph in memory at a time; return the content of ``store.json``.
+    """Build a patch store in ``folder``, a photograph per worker in memory; return the content of ``store.json``.
 
     Exact copies of earlier pictures and pictures that cannot be cut are rejected. The store appears under its name only
     when it is complete, and then replaces an older one. A killed build goes on at its last shard and ends with the same
     bytes, if source, settings and code are the same. ``settings`` are the config of source, task and cutter; ``draw``
-    draws figures into the store before it is moved to its place.
+    draws figures into the store before it is moved to its place. At most ``workers`` processes read and cut; no byte
+    depends on how many.
 
     Raises:
+        ChildProcessError: If one of them ended early.
         FileExistsError: If the folder holds anything but an older store.
         ValueError: If no picture is left, a split has fewer photographs of a class than ``cutter.min_photographs``, or
             the own splits of a data set leave one empty.
@@ -73,13 +75,7 @@ def build(
     part = folder.with_name(folder.name + ".unfinished")
     shards = Shards(part, source=source.identity, cutter=str(cutter), settings=settings)
     unfinished = shards.folder
-    names = {picture["content"]: picture["picture"] for picture in shards.pictures}
-    start, end = shards.next_candidate, len(source)
-    for candidate in tqdm(range(start, end), "photographs", end, initial=start, disable=None):
-        # No variable here holds the picture: it would stay in memory while the next one is read.
-        _add_candidate(source.read(candidate), names, task, cutter, shards)
-        shards.complete(candidate)
-    shards.flush()
+    _add_candidates(source, task, cutter, shards, workers)
     pictures = pd.DataFrame(shards.pictures, columns=COLUMNS)
     pairs = near_duplicates([versions[0]["perceptual_hash"] for versions in pictures["versions"]])
     duplicates = [(pictures["picture"][first], pictures["picture"][second]) for first, second in pairs]
@@ -88,7 +84,7 @@ def build(
     rejected.to_csv(unfinished / "rejected.csv", index=False)
     rejections = f"{len(rejected)} rejected, see {unfinished}/rejected.csv"
     if pictures.empty:
-        raise ValueError(f"no patch in {end} files, most often: {rejected['reason'].mode()[0]} ({rejections})")
+        raise ValueError(f"no patch in {len(source)} files, most often: {rejected['reason'].mode()[0]} ({rejections})")
     if fewer := int((pictures["places"] < cutter.per_photograph).sum()):
         log.warning(
             "%s: %d of %d pictures give fewer than %d patches of each class: small or mostly flat",
@@ -127,61 +123,22 @@ def build(
     return metadata
 
 
-def _add_candidate(
-    candidate: Picture | Rejection, names: dict[str, str], task: Task, cutter: Cutter, shards: Shards
-) -> None:
-    """Add the patches of a picture, or reject it; ``names`` are those of earlier pictures by content."""
-    try:
-        if isinstance(candidate, Rejection):
-            raise UnusableError(candidate.reason)
-        if candidate.content in names:
-            raise UnusableError(f"duplicate of {names[candidate.content]}")
-        picture = shrink(candidate, cutter.short_side) if cutter.short_side is not None else candidate
-        versions, patches = _cut_versions(picture, task, cutter)
-    except UnusableError as error:
-        shards.reject(candidate.name, str(error))
-        return
-    except cv2.error as error:  # too wide for a JPEG file, for one
-        shards.reject(candidate.name, f"cannot be processed: {error.err} in {error.func}")
-        return
-    names[picture.content] = picture.name
-    row = {"picture": picture.name, "content": picture.content, "group": picture.group, "licence": picture.licence}
-    places = len(patches) // len(versions)
-    shards.add({**row, **asdict(picture.annotation), "places": places, "versions": versions}, patches)
-
-
-def _cut_versions(
-    picture: Picture, task: Task, cutter: Cutter
-) -> tuple[list[dict[str, Any]], list[tuple[Row, NDArray[np.uint8]]]]:
-    """Return a row for each version of a picture, and all patches ``(C, size, size)`` with their rows."""
-    places = cutter.places(picture)
-    # An operation may change the appearance, and that is no leak. If the source gives the classes, it may be one.
-    common = appearance(picture.pixels) if picture.annotation.source_class is None else None
-    versions: list[dict[str, Any]] = []
-    patches: list[tuple[int, Row, NDArray[np.uint8]]] = []
-    colliding: set[int] = set()
-    for version in task.versions(picture, cutter.seed):
-        visible = common or appearance(version.pixels)
-        versions.append({"class": version.class_name, **version.file_metadata, **visible})
-        corners = [corner(version.pixels, place, cutter.size) for place in places]
-        colliding.update(number for number, pixel in enumerate(corners) if pixel in corners[:number])
-        for number, (y, x) in enumerate(corners):
-            patch = cut(version.pixels, places[number], cutter.size)
-            channels = patch if cutter.colour == "rgb" else patch[..., 1:2]
-            row: Row = {
-                "patch_id": f"{picture.content[:16]}-{version.operation}-{number:03d}",
-                "content": picture.content,
-                "class": version.class_name,
-                "operation": version.operation,
-                "parameters": json.dumps(dict(version.parameters)),
-                "y": y,
-                "x": x,
-            }
-            patches.append((number, row, np.ascontiguousarray(channels.transpose(2, 0, 1))))
-    if not patches:
-        raise UnusableError(f"flat: no place varies by {cutter.min_std} levels")
-    # Places that coincide in one version are left out of all versions, so that classes stay balanced.
-    return versions, [(row, patch) for number, row, patch in patches if number not in colliding]
+def _add_candidates(source: Source, task: Task, cutter: Cutter, shards: Shards, workers: int) -> None:
+    """Add what the remaining candidates give, in their order; of equal pictures the first."""
+    names = {picture["content"]: picture["picture"] for picture in shards.pictures}
+    start, end = shards.next_candidate, len(source)
+    with closing(cut_candidates(source, task, cutter, range(start, end), names, workers)) as all_cuttings:
+        progress = tqdm(all_cuttings, "photographs", end, initial=start, disable=None)
+        for number, cuttings in enumerate(progress, start):
+            if cuttings.content in names:
+                shards.reject(cuttings.name, f"duplicate of {names[cuttings.content]}")
+            elif cuttings.reason is not None:
+                shards.reject(cuttings.name, cuttings.reason)
+            else:
+                names[cuttings.content] = cuttings.name
+                shards.add(cuttings.picture, cuttings.patches)
+            shards.complete(number)
+    shards.flush()
 
 
 def _split_pictures(pictures: pd.DataFrame, task: Task, cutter: Cutter) -> tuple[pd.DataFrame, pd.DataFrame]:

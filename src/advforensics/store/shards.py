@@ -2,9 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.unfinished import IDENTITY, unfinished_folder
+from advforensics.store.candidates import Row
 
 SHARD_PATCHES = 1024  # 13 MB of 64x64 RGB: what a build holds in memory, and loses when killed
 NUMBERS = ("label", "y", "x", "index")  # of the manifest; every other column is text, or empty
-
-Row = Mapping[str, Any]
 
 
 class Shards:
