@@ -19,9 +19,9 @@ from advforensics.store.candidates import Cuttings, cut_candidate
 from advforensics.store.cutting import Cutter
 from advforensics.tasks.base import Task
 
-# Candidates that are worth a process. It takes 3 s to start, the time of 30 real photographs; 9 s, that of 10 simulated
-# ones, if the source is a simulated camera, since `colour` imports its plots.
-WORTH = 32
+# Candidates that are worth a process. It takes 4 s of a busy core to start, 9 s if the source is a simulated camera,
+# since `colour` imports its plots: 72 real photographs took longer with two workers (experiments/preparing).
+WORTH = 100
 AHEAD = 2  # chunks for each worker that may wait for their turn
 WATCH = 1.0  # seconds between two looks at whether the parent is alive
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
