@@ -63,9 +63,9 @@ def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path)
 def test_two_workers_give_the_same_bytes(composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("advforensics.store.workers.WORTH", 1)
     folder = photographs(tmp_path / "photos", 12)
-    for number in (1, 2):
-        prepare(composed("prepare", *folder, *SMALL, f"store=with-{number}", f"workers={number}"))
-    assert file_contents(Path("with-1")) == file_contents(Path("with-2"))
+    for number, name in ((1, "one"), (2, "two")):
+        prepare(composed("prepare", *folder, *SMALL, f"store={name}", f"workers={number}"))
+    assert file_contents(Path("one")) == file_contents(Path("two"))
 
 
 @pytest.mark.parametrize("wrong", ["0", "true", "automatic", "null", "1.5"])

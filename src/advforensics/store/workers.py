@@ -19,7 +19,9 @@ from advforensics.store.candidates import Cuttings, cut_candidate
 from advforensics.store.cutting import Cutter
 from advforensics.tasks.base import Task
 
-WORTH = 16  # candidates that are worth a process: it takes 3 s to start, the time of 6 simulated or 30 real photographs
+# Candidates that are worth a process. It takes 4 s of a busy core to start, 9 s if the source is a simulated camera,
+# since `colour` imports its plots: 72 real photographs took longer with two workers (experiments/preparing).
+WORTH = 100
 AHEAD = 2  # chunks for each worker that may wait for their turn
 WATCH = 1.0  # seconds between two looks at whether the parent is alive
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -102,7 +104,7 @@ def _start(work: bytes, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent ends this one
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     cv2.setNumThreads(1)
-    # albumentations imports torch if it can: five seconds that no operation on arrays needs.
+    # albumentations imports torch if it can: some seconds that no operation on arrays needs.
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # Python's way to say that there is none
     import albumentations  # noqa: F401
 
