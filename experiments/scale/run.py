@@ -11,8 +11,9 @@ import pandas as pd
 
 IMAGES = (500, 5_000, 50_000)
 MEMORY = ("ensemble=quick", "eps_levels=[0,0.5,1]")
-SHARED = ("images=1024", "eps_levels=[0,0.5,1,2]")
-ROUNDS = 3  # of one and two processes in turn
+SHARED = ("images=512", "part_size=128", "eps_levels=[0,0.5,1]", "ensemble.norms=[linf]")
+WAYS = ((1, 1), (2, 1), (1, 2))  # processes, and threads of each; the last bits depend on the number of threads
+ROUNDS = 3
 HERE = Path(__file__).parent
 
 
@@ -41,15 +42,15 @@ def main(checkpoint: str, store: str) -> None:
             print(f"{images} images: {peak:.0f} MiB, {seconds:.0f} s", flush=True)
     with (HERE / "shared.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["processes", "round", "seconds"])
+        writer.writerow(["processes", "threads", "round", "seconds"])
         for number in range(ROUNDS):
             tables = []
-            for devices in (1, 2):
-                _, seconds = swept(checkpoint, store, folder, f"devices={devices}", *SHARED)
-                writer.writerow([devices, number, round(seconds, 1)])
+            for devices, threads in WAYS:
+                _, seconds = swept(checkpoint, store, folder, f"devices={devices}", f"threads={threads}", *SHARED)
+                writer.writerow([devices, threads, number, round(seconds, 1)])
                 tables.append(pd.read_parquet(folder / "samples.parquet"))
-                print(f"{devices} processes: {seconds:.1f} s", flush=True)
-            pd.testing.assert_frame_equal(*tables, check_exact=True)
+                print(f"{devices} processes of {threads} threads: {seconds:.1f} s", flush=True)
+            pd.testing.assert_frame_equal(*tables[:2], check_exact=True)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def run_parts(cfg: DictConfig, parts: Parts, fabric: Fabric, numbers: Sequence[i
 
 def _run_share(fabric: Fabric, cfg: DictConfig, folder: Path, numbers: list[int]) -> None:
     """Attack the share of this process, with its own copy of the detector."""
-    torch.set_num_threads(max(1, joblib.cpu_count() // fabric.world_size))
+    torch.set_num_threads(cfg.threads or max(1, joblib.cpu_count() // fabric.world_size))
     store = PatchStore(cfg.store)
     parts, _ = open_parts(cfg, folder, store, load(cfg.target, store), fabric)
     for number in numbers[fabric.global_rank :: fabric.world_size]:
