@@ -12,7 +12,7 @@ def wait_passively() -> None:
     The wheels of torch bring GNU's OpenMP, which reads the first two, builds with Intel's or LLVM's read the third.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a few microseconds: to fall asleep at once slows a quiet machine
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
