@@ -25,10 +25,18 @@ def named(config: Any) -> set[str]:
     return {target.rpartition(".")[0] for target, _ in calls(OmegaConf.to_container(config, resolve=True))}
 
 
-def modules_of(command: str, composed: Compose) -> set[str]:
-    """Return what a stage's command imports at first hand: its module, and what its config names."""
+def commands(stage: str) -> list[list[str]]:
+    """Return the words of each command of a stage, without the program's name."""
+    lines = PIPELINE[stage]["cmd"]
+    return [line.split()[1:] for line in ([lines] if isinstance(lines, str) else lines)]
+
+
+def modules_of(words: list[str], composed: Compose) -> set[str]:
+    """Return what a command imports at first hand: its module, and what its config names."""
+    command, *rest = words
     modules = {f"advforensics.{command}"}
-    chosen = [[f"defense={name}"] for name in PIPELINE["train"]["matrix"]["defense"]] if command == "train" else [[]]
+    defenses = [word.removeprefix("defense=").split(",") for word in rest if word.startswith("defense=")]
+    chosen = [[f"defense={name}"] for name in defenses[0]] if defenses else [[]]
     for group, name in OPTIONS:
         if group in OPEN.get(command, ()):
             chosen.append([f"{group}={name}", *MISSING.get(name, [])])
@@ -41,8 +49,7 @@ def modules_of(command: str, composed: Compose) -> set[str]:
 
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_a_stage_depends_on_the_modules_that_its_command_imports(stage: str, composed: Compose) -> None:
-    command = PIPELINE[stage]["cmd"].split()[1]
-    found = needed(modules_of(command, composed), NEUTRAL)
+    found = needed(set().union(*(modules_of(words, composed) for words in commands(stage))), NEUTRAL)
     listed = [path.removeprefix("src/") for path in PIPELINE[stage]["deps"] if path.startswith("src/")]
     covered: set[str] = set()
     for path in listed:

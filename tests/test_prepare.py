@@ -61,7 +61,7 @@ def test_preparing_twice_gives_the_same_bytes(composed: Compose, tmp_path: Path)
 
 @pytest.mark.usefixtures("sketched", "unscored")
 def test_two_workers_give_the_same_bytes(composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("advforensics.store.workers.WORTH", 1)
+    monkeypatch.setattr("advforensics.store.workers.TRIAL", 0.0)
     folder = photographs(tmp_path / "photos", 12)
     for number, name in ((1, "one"), (2, "two")):
         prepare(composed("prepare", *folder, *SMALL, f"store={name}", f"workers={number}"))

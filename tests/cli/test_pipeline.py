@@ -53,10 +53,18 @@ def test_without_a_folder_the_source_is_the_simulator(composed: Compose) -> None
 
 
 def test_the_overrides_of_the_sweep_compose(composed: Compose, tmp_path: Path) -> None:
-    for photos, images in ((None, 256), (str(tmp_path), 512)):
+    for photos, images in ((None, 192), (str(tmp_path), 512)):
         config = composed("sweep", *shlex.split(str(settings(photos)["sweep"])))
         assert config.images == images
         assert {0, 0.25, 0.5, 1, 2} <= set(config.eps_levels)
+
+
+def test_the_overrides_of_the_training_compose_and_are_for_the_simulator_alone(
+    composed: Compose, tmp_path: Path
+) -> None:
+    config = composed("train", *shlex.split(str(settings(None)["train"])))
+    assert config.batch_size < composed("train").batch_size
+    assert settings(None, "experiment=camera")["train"] == settings(str(tmp_path))["train"] == ""
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ LONGEST_WAIT = 60.0  # seconds, on a machine that is busy
 
 
 @pytest.fixture(autouse=True)
-def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start workers however few candidates there are."""
-    monkeypatch.setattr(workers, "WORTH", 1)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers at once, however few candidates there are."""
+    monkeypatch.setattr(workers, "TRIAL", 0.0)
 
 
 @pytest.mark.parametrize(("first", "second", "together"), [(2, 1, 3), (1, 2, 1)])
@@ -70,10 +70,14 @@ def test_chunks_are_all_numbers_in_order_and_end_at_multiples(begin: int, end: i
     assert all(0 < len(chunk) <= size and (chunk.stop % size == 0 or chunk.stop == end) for chunk in chunks)
 
 
-def test_few_candidates_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "WORTH", 9)
+def test_workers_start_where_the_rest_would_take_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TRIAL", 1e-9)  # one candidate tells
     monkeypatch.setattr(workers, "ProcessPoolExecutor", None)
     assert len(list(cut_candidates(Noise(17), toy_task(), CUTTER, range(17), (), 8))) == 17
+    monkeypatch.setattr(workers, "WORTH", 1e-9)
+    with pytest.raises(TypeError, match="NoneType"):  # they would start
+        list(cut_candidates(Noise(17), toy_task(), CUTTER, range(17), (), 8))
+    assert len(list(cut_candidates(Noise(17), toy_task(), CUTTER, range(17), (), 1))) == 17
 
 
 def stop_in_the_middle(folder: Path) -> None:

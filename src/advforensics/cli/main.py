@@ -60,6 +60,13 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
     wait_passively()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it looks for updates over the network
+    _hush()
+    with told_at_the_end():
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
+
+
+def _hush() -> None:
+    """Log warnings, and leave out those that tell a user nothing; a job in a process of its own needs this too."""
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # where Slurm is installed
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, about its own use of torch
@@ -68,8 +75,6 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*has been deprecated in v3.0.0.*")  # Hydra's sweeper, about Optuna
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a training resumes its own state only
     warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")  # torch's, about one-channel filters
-    with told_at_the_end():
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
 
 
 def _complete() -> None:
@@ -93,6 +98,7 @@ def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
 
 def _run(command: str, cfg: DictConfig) -> list[float] | None:
     """Run a command. It is imported only here, so that ``--help`` is quick."""
+    _hush()
     with mistakes_in_one_line():
         check_numbers(cfg)
         entry = getattr(importlib.import_module(f"advforensics.{command}"), command)

@@ -11,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import joblib
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -31,10 +32,15 @@ def settings(photos: str | None, prepare: str = "") -> dict[str, object]:
         NotADirectoryError: If ``photos`` is not a folder.
     """
     if photos is None:
-        name, inputs, seeds = _run_name(prepare) or "simulator", "conf/source", [1]
-        # A first look should be quick: fewer patches, and no radius at which most images stand.
+        name, inputs, seeds = _run_name(prepare) or "simulator", "conf/source", "1"
+        # A first look should be quick: half the patches, a light front end, long steps, one norm, few images, and no
+        # radius at which most of them stand. Other questions get the default training, for they may need another.
         source = prepare or "source=simulator patches.per_photograph=24"
-        sweep = "images=256 eps_levels=[0,0.25,0.5,1,2,4,8]"
+        quick = (
+            "detector.model.front_end.filters=2 batch_size=32 defense.module.optimizer.lr=0.012 trainer.max_epochs=9"
+        )
+        train = "" if prepare else quick
+        sweep = "images=192 eps_levels=[0,0.25,0.5,1,2,4,8] ensemble.norms=[linf]"
     else:
         folder = Path(photos).expanduser().resolve()
         if not folder.is_dir():
@@ -45,8 +51,23 @@ def settings(photos: str | None, prepare: str = "") -> dict[str, object]:
         name = "-".join(filter(None, (_run_name(prepare), re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name) or "photos")))
         inputs = str(folder)
         # Results on real photographs should show how much trainings differ.
-        source, sweep, seeds = f"{prepare or 'source=photos'} {override}", "images=512", [1, 2, 3]
-    return {"name": name, "source": source, "sweep": sweep, "inputs": inputs, "seeds": seeds}
+        source, train, sweep = f"{prepare or 'source=photos'} {override}", "", "images=512"
+        seeds = "1,2,3"
+    import torch  # only here, since that takes seconds
+
+    # Jobs side by side, of a thread each, take less time than one after another with all cores; more jobs than cores,
+    # so that none idles beside the last and longest one. A GPU's memory they would fill together.
+    side_by_side = f"joblib hydra.launcher.n_jobs={2 * joblib.cpu_count()}"
+    launcher = "local" if torch.cuda.is_available() else side_by_side
+    return {
+        "name": name,
+        "inputs": inputs,
+        "source": source,
+        "train": train,
+        "sweep": sweep,
+        "seeds": seeds,
+        "launcher": launcher,
+    }
 
 
 def _run_name(prepare: str) -> str:

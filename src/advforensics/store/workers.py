@@ -1,5 +1,6 @@
 """Workers: processes that cut candidates at the same time; what they give comes in the candidates' order."""
 
+import math
 import os
 import pickle
 import signal
@@ -19,9 +20,8 @@ from advforensics.store.candidates import Cuttings, cut_candidate
 from advforensics.store.cutting import Cutter
 from advforensics.tasks.base import Task
 
-# Candidates that are worth a process. It takes 4 s of a busy core to start, 9 s if the source is a simulated camera,
-# since `colour` imports its plots: 72 real photographs took longer with two workers (experiments/preparing).
-WORTH = 100
+TRIAL = 1.0  # seconds of cutting that tell how long the rest will take
+WORTH = 10.0  # seconds of cutting that are worth a process, which takes some 4 s to start (experiments/preparing)
 AHEAD = 2  # chunks for each worker that may wait for their turn
 WATCH = 1.0  # seconds between two looks at whether the parent is alive
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -35,19 +35,32 @@ def cut_candidates(
 ) -> Generator[Cuttings]:
     """Yield what each of the candidates ``numbers``, a range of step 1, gives, in their order.
 
-    At most ``workers`` processes of one thread do the work; with few candidates, or one worker, this process does it,
-    and spares itself cutting pictures whose content is ``known`` at their turn. The caller fills ``known``, and ignores
-    what they give.
+    This process begins. If the rest would take it long, at most ``workers`` processes of one thread go on; else, or
+    with one worker, this process does it all, and spares itself cutting pictures whose content is ``known`` at their
+    turn. The caller fills ``known``, and ignores what they give.
 
     Raises:
         ChildProcessError: If a worker ended early.
         TypeError: If source or task cannot be sent to another process.
     """
     here: Cut = partial(cut_candidate, source, task, cutter, known)
-    workers = min(workers, len(numbers) // WORTH)
-    if workers <= 1:
-        yield from map(here, numbers)
-        return
+    done, spent = 0, 0.0
+    while done < len(numbers):
+        rest = spent / done * (len(numbers) - done) if done else math.inf
+        if spent >= TRIAL and (worth := min(workers, rest // WORTH)) >= 2:
+            yield from _cut_by_workers(source, task, cutter, here, numbers[done:], int(worth))
+            return
+        begun = time.perf_counter()
+        cuttings = here(numbers[done])
+        spent += time.perf_counter() - begun
+        done += 1
+        yield cuttings
+
+
+def _cut_by_workers(
+    source: Source, task: Task, cutter: Cutter, here: Cut, numbers: range, workers: int
+) -> Iterator[Cuttings]:
+    """Yield what candidates give, cut by so many processes; ``here`` cuts in this one."""
     try:
         work = pickle.dumps(partial(cut_candidate, source, task, cutter, ()))
     except Exception as error:  # pickle raises anything
