@@ -28,6 +28,8 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
     workers = joblib.cpu_count() if cfg.workers == "auto" else cfg.workers
     if type(workers) is not int or workers < 1:
         raise ValueError(f"workers={workers}: give auto, or a whole number of 1 or more")
+    if "://" in cfg.store:
+        raise ValueError(f"store={cfg.store}: prepare writes to a folder; copy that to the address when it is complete")
     cutter = instantiate(cfg.patches)
     task = instantiate(cfg.task, _convert_="all")
     source = instantiate(cfg.source, _convert_="all")

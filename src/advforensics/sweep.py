@@ -176,8 +176,8 @@ def _finding(table: pd.DataFrame, verdict: list[Alarm], null: str | None) -> str
 def _describe_data(store: PatchStore, folder: Path) -> None:
     """Copy the leak audit and the figures of the store beside the results: a report may run without the store."""
     folder.mkdir(exist_ok=True)
-    for path in (store.folder / "audit.json", *(store.folder / "figures").glob("*.svg")):
-        shutil.copyfile(path, folder / path.name)
+    for name in ("audit.json", *store.files.names("figures/*.svg")):
+        (folder / Path(name).name).write_bytes(store.files.read(name))
 
 
 def _metrics(table: pd.DataFrame, costs: pd.DataFrame) -> dict[str, float]:

@@ -33,7 +33,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
         Clean accuracy and balanced accuracy on the test split, and the cost of the training.
     """
     folder = Path(cfg.folder)
-    data = PatchData(cfg.store, cfg.batch_size, instantiate(cfg.augment), cfg.seed, cfg.replays, cfg.workers)
+    data = PatchData(
+        cfg.store, cfg.batch_size, instantiate(cfg.augment), cfg.seed, cfg.replays, cfg.workers, cfg.shuffle_gib
+    )
     store_digest = data.store.digest()
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning reads it from the environment
         return fit(cfg, data, unfinished_folder(folder / "unfinished", config=cfg, store=store_digest), logger=False)[1]
@@ -47,7 +49,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     )
     with tracking.run(name, cfg, {"defense": cfg.defense.name, "seed": str(cfg.seed)}) as run:
         run.describe(what)
-        run.dataset(data.store.folder, store_digest, data.store.metadata["task"])
+        run.dataset(str(data.store), store_digest, data.store.metadata["task"])
         unfinished = unfinished_folder(folder / "unfinished", config=cfg, store=store_digest)
         detector, scores, epoch = fit(cfg, data, unfinished, run.lightning_logger())
         training_log = pd.read_csv(unfinished / "training.csv")

@@ -223,7 +223,7 @@ def test_the_dataset_has_our_digest(tracking: Tracking, tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 2, "classes": ["a", "b"], "shape": [1, 8, 8]}')
     digest = PatchStore(tmp_path).digest()
     with tracking.run("data", CONFIG) as run:
-        run.dataset(tmp_path, digest, "toy")
+        run.dataset(str(tmp_path), digest, "toy")
     (found,) = runs(tracking)
     (dataset,) = (item.dataset for item in found.inputs.dataset_inputs)
     assert (dataset.name, dataset.digest) == ("toy", digest[:36])

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from advforensics.persistence.imports import imports_digest
 from advforensics.persistence.provenance import PACKAGE, sha256
+from advforensics.store.files import Address, Folder
 
 NEUTRAL = ("accelerator", "devices", "force", "hydra", "threads", "tracking")  # keys of a config that change no result
 DIGITS = 10  # of the hash
@@ -32,6 +33,8 @@ def identity(command: str, cfg: DictConfig) -> str:
         settings.folder = "folder"  # which by default holds this hash
     content: Any = OmegaConf.to_container(settings, resolve=True)
     content.get("trainer", {}).pop("accelerator", None)
+    if "://" in str(content.get("store")):
+        content["store"] = list(Address(content["store"]).digests().values())
     modules = {f"advforensics.{command}", *(name.rpartition(".")[0] for name in _targets(content))}
     ours = frozenset(name for name in modules if name.partition(".")[0] == PACKAGE.name)
     known = {"code": imports_digest(ours), "own code": {name: _source(name) for name in modules - ours}}
@@ -91,7 +94,7 @@ def _by_content(node: Any) -> Any:
     if path.is_file():
         files = [path]
     elif (path / "store.json").is_file():  # what `PatchStore.digest` takes, without its torch
-        files = sorted([path / "store.json", path / "manifest.parquet", *path.glob("*.npy")])
+        files = [path / name for name in Folder(path).learnt_from()]
     else:
         files = sorted(path.rglob("checkpoint.pt"))
     stats = [(file, file.stat()) for file in files if file.is_file()]

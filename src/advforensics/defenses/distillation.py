@@ -53,7 +53,7 @@ class Distillation(Baseline):
         if trained_on != needed:
             raise ValueError(
                 f"defense.module.teacher={self._teacher_path} was trained on {trained_on}, but the store has {needed}:"
-                f" train a teacher on {data.store.folder}"
+                f" train a teacher on {data.store}"
             )
 
     def training_loss(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def select_images(
     """
     if (store.classes, store.shape) != (trained.classes, trained.shape):
         raise ValueError(
-            f"the detector was trained on {trained.classes} at {trained.shape}, but the store {store.folder} holds"
+            f"the detector was trained on {trained.classes} at {trained.shape}, but the store {store} holds"
             f" {store.classes} at {store.shape}; give the store it was trained on, or train on this one"
         )
     dataset = PatchDataset(store, split)

@@ -73,7 +73,7 @@ def with_stand_in(
         patches = PatchDataset(store, config.split)
         if len(patches) == 0:
             raise ValueError(
-                f"ensemble.without_gradients.surrogate.split={config.split}: {store.folder} has no patches there to fit"
+                f"ensemble.without_gradients.surrogate.split={config.split}: {store} has no patches there to fit"
                 " a surrogate on; name another split, or set ensemble.without_gradients.surrogate=null to fit none"
             )
         indices = patches.balanced(config.images)

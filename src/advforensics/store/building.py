@@ -5,7 +5,7 @@ A patch store is a folder::
     manifest.parquet     one row per patch: its picture, licence, class, split, and the parameters of its operation
     pictures.parquet     one row per picture and class: content hash, annotation, file metadata and appearance
     audit.json           the leak audit
-    store.json           task, class names, patch shape, how patches were cut
+    store.json           task, class names, patch shape, how patches were cut, hashes of manifest and shards
     provenance.json      the code and the settings that made it
     rejected.csv         files of the source that were not used, and why
     figures/             what the classes look like
@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from advforensics.persistence.provenance import commit
+from advforensics.persistence.provenance import commit, sha256
 from advforensics.sources.base import Source
 from advforensics.store.appearance import near_duplicates
 from advforensics.store.cutting import Cutter
@@ -108,6 +108,9 @@ def build(
         "patches": {name: patches[name] for name in SPLITS},
         "rejected": len(rejected),
         "cutter": asdict(cutter),
+        "files": {  # so that a copy elsewhere can be checked
+            path.name: sha256(path) for path in sorted([unfinished / "manifest.parquet", *unfinished.glob("*.npy")])
+        },
     }
     versions.to_parquet(unfinished / "pictures.parquet", index=False)
     found = audit(versions, classes, duplicates)

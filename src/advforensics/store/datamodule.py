@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from advforensics.store.files import GIB
 from advforensics.store.reading import Batch, PatchDataset, PatchStore
 
 GPU_WORKERS = 2  # a batch takes 1 ms to read, and a step on a GPU little more
@@ -42,19 +43,34 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
     Both depend on seed and epoch alone, so that a training that was interrupted goes on with the same batches.
     Processes that train together share every batch: they see the images that one process would see.
 
+    A store that is larger than memory, or than the cache of a remote one, must not be read all over at once. So an
+    epoch goes through its shards in windows: the shards in random order, so many at a time, and the patches of these in
+    random order. A store of one window is shuffled as a whole.
+
     Args:
         number: Training images.
         batch_size: Images in a step, of all processes together.
         seed: Seeds the order and the integers.
         replays: Times that each batch comes in a row; the number of steps in an epoch stays the same.
         rank, processes: Number of this process, and of all.
+        shard: Number of the shard of each image, ``(number,)``; None if all are in one window.
+        window: Shards in a window.
     """
 
     def __init__(
-        self, number: int, batch_size: int, seed: int, replays: int = 1, rank: int = 0, processes: int = 1
+        self,
+        number: int,
+        batch_size: int,
+        seed: int,
+        replays: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+        shard: NDArray[np.int64] | None = None,
+        window: int = 1,
     ) -> None:
         self.number, self.batch_size, self.seed, self.replays = number, batch_size, seed, replays
         self.rank, self.processes = rank, processes
+        self.shard, self.window = shard, window
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -68,6 +84,9 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
         """Yield indices and integers, each ``(N,)``; the last images, which fill no batch, are left out."""
         rng = np.random.default_rng([self.seed, self.epoch])
         order, draws = rng.permutation(self.number), rng.integers(2**31, size=self.number)
+        if self.shard is not None:
+            window = rng.permutation(self.shard.max() + 1) // self.window
+            order = order[np.argsort(window[self.shard[order]], kind="stable")]
         for step in range(len(self)):
             first = step // self.replays * self.batch_size
             mine = slice(first + self.rank, first + self.batch_size, self.processes)
@@ -78,11 +97,12 @@ class PatchData(pl.LightningDataModule):
     """The three splits of a store.
 
     Args:
-        store: The store's folder.
+        store: The store's folder or address.
         batch_size, seed, replays: As for `TrainingOrder`.
         augment: Training augmentation, or ``None``; see :class:`TrainingPatches`.
         workers: Processes that load batches; 0 loads in the training process itself, ``auto`` does on a CPU and takes
             `GPU_WORKERS` elsewhere.
+        shuffle_gib: Size of a window of shards; see :class:`TrainingOrder`.
     """
 
     def __init__(
@@ -93,6 +113,7 @@ class PatchData(pl.LightningDataModule):
         seed: int,
         replays: int = 1,
         workers: int | Literal["auto"] = 0,
+        shuffle_gib: float = 4,
     ) -> None:
         super().__init__()
         self.store = PatchStore(store)
@@ -101,6 +122,7 @@ class PatchData(pl.LightningDataModule):
         self._augment = augment
         self._replays = replays
         self._workers = workers
+        self._window_bytes = shuffle_gib * GIB
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled, augmented batches of equal size.
@@ -114,7 +136,9 @@ class PatchData(pl.LightningDataModule):
         rank, processes = self._rank()
         if self.batch_size % processes:
             raise ValueError(f"batch_size={self.batch_size} cannot be shared evenly by {processes} processes")
-        order = TrainingOrder(len(dataset), self.batch_size, self._seed, self._replays, rank, processes)
+        window = max(1, int(self._window_bytes / dataset.shard_bytes))
+        shard = dataset.shard if dataset.shard.max() >= window else None
+        order = TrainingOrder(len(dataset), self.batch_size, self._seed, self._replays, rank, processes, shard, window)
         return self._loader(dataset, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mmap
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from advforensics.persistence.provenance import sha256
+from advforensics.store.files import Folder, files_at
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
@@ -25,7 +26,11 @@ FORMAT = 2  # of a patch store; it goes up when a column or a file changes its n
 class PatchStore:
     """A patch store that ``advforensics prepare`` has written, opened for reading.
 
+    Args:
+        place: Its folder, or an address that fsspec knows: ``s3://bucket/store``.
+
     Attributes:
+        files: Where its files lie.
         metadata: The content of ``store.json``.
         classes: Class names by label.
         shape: Shape of a patch, ``(C, H, W)``.
@@ -35,22 +40,23 @@ class PatchStore:
         ValueError: If the store is damaged, or of another format than this version reads.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        if not (self.folder / "store.json").is_file():
-            raise FileNotFoundError(f"no patch store in {self.folder}: run `advforensics prepare store={folder}` first")
-        again = f"run `advforensics prepare store={folder}` again"
+    def __init__(self, place: str | Path) -> None:
+        self.files = files_at(place)
+        again = f"run `advforensics prepare store={'FOLDER' if '://' in str(place) else place}` again"
         try:
-            self.metadata: dict[str, Any] = json.loads((self.folder / "store.json").read_text())
+            self.metadata: dict[str, Any] = json.loads(self.files.read("store.json"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(f"no patch store in {self}: {again.removesuffix(' again')} first") from error
         except json.JSONDecodeError as error:
-            raise ValueError(f"{self.folder}/store.json is damaged ({error}): {again}") from error
+            raise ValueError(f"{self}/store.json is damaged ({error}): {again}") from error
         if (found := self.metadata.get("format")) != FORMAT:
-            raise ValueError(
-                f"{self.folder} is a patch store of format {found or 1}, this version reads {FORMAT}: {again}"
-            )
+            raise ValueError(f"{self} is a patch store of format {found or 1}, this version reads {FORMAT}: {again}")
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         channels, height, width = self.metadata["shape"]
         self.shape: tuple[int, int, int] = (channels, height, width)
+
+    def __str__(self) -> str:
+        return str(self.files)
 
     def manifest(self, split: str) -> pd.DataFrame:
         """Return the manifest rows of a split, in the order of its patches."""
@@ -62,33 +68,41 @@ class PatchStore:
         Raises:
             ValueError: If the file is missing or damaged.
         """
-        path = self.folder / name
         try:
-            return reader(path)
+            return reader(self.files.local(name))
         except (OSError, ValueError) as error:  # pyarrow's and numpy's errors are among these
             raise ValueError(
-                f"{path} is missing or damaged ({error}): run `advforensics prepare store={self.folder}` again"
+                f"{self}/{name} is missing or damaged ({error}): run `advforensics prepare store={self}` again"
             ) from error
 
     def digest(self) -> str:
         """Return a SHA-256 (hex) of patches, manifest and ``store.json``: all that a detector can learn from."""
         digest = hashlib.sha256()
-        for path in sorted([self.folder / "store.json", self.folder / "manifest.parquet", *self.folder.glob("*.npy")]):
-            digest.update(f"{path.name} {sha256(path)}\n".encode())
+        for name, found in self.files.digests().items():
+            digest.update(f"{name} {found}\n".encode())
         return digest.hexdigest()
 
 
 class PatchDataset(Dataset[Batch]):
-    """One split of a store: ``train``, ``val`` or ``test``. Memory-mapped shards are read when they are needed."""
+    """One split of a store: ``train``, ``val`` or ``test``. Memory-mapped shards are read when they are needed.
+
+    Attributes:
+        shard: Number of the shard of each patch, ``(N,)``.
+        shard_bytes: Size of the largest shard.
+    """
 
     def __init__(self, store: PatchStore, split: str) -> None:
         self.manifest = store.manifest(split)
         self.labels = torch.tensor(self.manifest["label"].to_numpy(), dtype=torch.int64)
-        self._shard, names = pd.factorize(self.manifest["shard"])
+        self.shard, self._names = pd.factorize(self.manifest["shard"])
         self._row = self.manifest["index"].to_numpy()
-        self._shards = [store.read(name, partial(np.load, mmap_mode="r")) for name in names]
-        self._shape = store.shape
+        self.shard_bytes = int((self._row.max(initial=0) + 1) * np.prod(store.shape))
+        self._store, self._shape = store, store.shape
         self._classes = len(store.classes)
+        self._open = OrderedDict[int, NDArray[np.uint8]]()
+        if isinstance(store.files, Folder):  # a damaged one should be told of before any work
+            for number in range(len(self._names)):
+                self._opened(number)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -137,13 +151,23 @@ class PatchDataset(Dataset[Batch]):
     def patches(self, indices: ArrayLike) -> Tensor:
         """Return stored patches, ``uint8``, ``(N, C, H, W)``."""
         indices = np.asarray(indices)
-        shard, row = self._shard[indices], self._row[indices]
+        shard, row = self.shard[indices], self._row[indices]
         patches = np.empty((len(indices), *self._shape), np.uint8)
         for number in np.unique(shard):
-            patches[shard == number] = self._shards[number][row[shard == number]]
+            patches[shard == number] = self._opened(int(number))[row[shard == number]]
         return torch.from_numpy(patches)
 
     def release(self) -> None:
         """Give back the memory of the files' pages: else all that was ever read counts as this process's."""
-        for shard in self._shards:
-            shard.base.madvise(mmap.MADV_DONTNEED)
+        for shard in self._open.values():
+            shard.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # a memory map has one
+
+    def _opened(self, number: int) -> NDArray[np.uint8]:
+        """Return a shard; of an address, no more are open than its cache may hold, so that the disk gets them back."""
+        if number not in self._open:
+            self._open[number] = self._store.read(self._names[number], partial(np.load, mmap_mode="r"))
+            most = self._store.files.most
+            if most is not None and len(self._open) > 1 and len(self._open) * self.shard_bytes > most:
+                self._open.popitem(last=False)
+        self._open.move_to_end(number)
+        return self._open[number]

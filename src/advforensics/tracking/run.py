@@ -4,6 +4,7 @@ import copy
 import logging
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 import mlflow
 import numpy as np
 import torch
+from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
@@ -107,9 +108,14 @@ class Run:
         """Keep a table's file, for example ``samples.parquet``, under ``tables/``."""
         self._client.log_artifact(self.id, str(path), "tables")
 
-    def dataset(self, store: Path, digest: str, name: str) -> None:
-        """Name the patch store learnt from. MLflow has room for 36 characters of the digest; a tag has all of it."""
-        source = LocalArtifactDatasetSource(str(store.resolve()))
+    def dataset(self, store: str, digest: str, name: str) -> None:
+        """Name the patch store learnt from, a folder or an address.
+
+        MLflow has room for 36 characters of the digest; a tag has all of it.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of two names for one kind of address
+            source = resolve_dataset_source(store if "://" in store else str(Path(store).resolve()))
         mlflow.log_input(MetaDataset(source, name=name, digest=digest[:36]), context="training")
         self.tags(dataset_digest=digest)
 
