@@ -1,6 +1,8 @@
 """A multirun does what is missing, tells what failed, and ends accordingly."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,38 @@ def test_a_job_of_slurm_that_died_fails_alone(monkeypatch: pytest.MonkeyPatch) -
     assert returned.status == JobStatus.FAILED
     with pytest.raises(CompactHydraException, match="error: Slurm job 7_0: RuntimeError: no result"):
         _ = returned.return_value
+
+
+def slurm_is_up() -> bool:
+    """Tell whether this machine has a Slurm with a node that takes jobs."""
+    if shutil.which("sbatch") is None:
+        return False
+    nodes = subprocess.run(["sinfo", "-h", "-t", "idle,mix,alloc", "-o", "%n"], capture_output=True, text=True)
+    return bool(nodes.stdout.strip())
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "ray",
+        pytest.param(
+            "submitit", marks=pytest.mark.skipif(not slurm_is_up(), reason="no Slurm here with a node that is up")
+        ),
+    ],
+)
+def test_jobs_of_a_cluster_end_as_others_do(call: Call, store: Path, launcher: str) -> None:
+    if launcher == "ray":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="launcher=ray needs advforensics[ray]")
+    arguments = ("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, f"launcher={launcher}")
+    refused = call(*arguments, "seed=1,2")
+    assert refused.returncode == 1
+    assert "error: tracking: jobs on several machines cannot share an SQLite file" in refused.stderr
+    result = call(*arguments, "tracking=sqlite", "batch_size=8,-1")
+    assert result.returncode == 1
+    assert "failed: error: batch_size=-1: give whole numbers" in result.stderr
+    assert "2 jobs: 1 done, 0 skipped, 1 failed" in result.stdout
+    again = call(*arguments, "tracking=sqlite", "batch_size=8")
+    assert "1 jobs: 0 done, 1 skipped, 0 failed" in again.stdout
 
 
 def test_a_marker_counts_as_long_as_the_files_are_as_they_were(tmp_path: Path) -> None:
