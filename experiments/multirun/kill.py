@@ -1,8 +1,8 @@
 """Kill the driver of a multirun and two of its jobs: does the second call do what is missing, and nothing else?
 
-python experiments/multirun/kill.py STORE WORK [KILLED_FIRST] >> experiments/multirun/kill.csv
+python experiments/multirun/kill.py STORE WORK > experiments/multirun/kill.csv
 
-WORK is a folder to be made. KILLED_FIRST, driver or job, is what dies first. Processes die by SIGKILL.
+WORK is a folder to be made. Processes die by SIGKILL, the driver first.
 """
 
 import json
@@ -69,35 +69,29 @@ def equal(one: Path, other: Path) -> bool:
     return same and course.equals(course2) and metrics == metrics2
 
 
-def main(store: Path, work: Path, first: str) -> pd.DataFrame:
+def main(store: Path, work: Path) -> pd.DataFrame:
     """Return a row for each job."""
-    calm, killed, rng = work / "calm", work / "killed", random.Random(first)
+    calm, killed, rng = work / "calm", work / "killed", random.Random("driver")
     began = time.monotonic()
     assert start(store, calm).wait() == 0, (calm / "log").read_text()
     duration = time.monotonic() - began
     driver = start(store, killed)
     time.sleep(rng.uniform(0.35, 0.5) * duration)
+    driver.kill()
+    driver.wait()
     victims: list[str] = []
-    if first == "driver":
-        driver.kill()
-        driver.wait()
-    for _ in range(2):  # when a job dies first, joblib ends the other one, and the driver its table
+    for _ in range(2):
         time.sleep(rng.uniform(0, 3))
         if alive := sorted(set(running(killed)) - set(victims) - finished(killed)):
             victims.append(rng.choice(alive))
             os.kill(running(killed)[victims[-1]], signal.SIGKILL)
-        if first == "job":
-            assert driver.wait() == 1
-            print(table(killed), file=sys.stderr)
-            break
     done, before = finished(killed), said(killed, "clean accuracy")
-    print(f"{first} killed first, then {victims}; {len(done)} of 12 jobs had finished", file=sys.stderr)
+    print(f"driver killed, then {victims}; {len(done)} of 12 jobs had finished", file=sys.stderr)
     assert start(store, killed).wait() == 0, (killed / "log").read_text()
     print(table(killed), file=sys.stderr)
     after, skipped = said(killed, "clean accuracy"), said(killed, "finished earlier")
     rows = [
         {
-            "killed_first": first,
             "job": name.rpartition("-")[0],
             "killed": name in victims,
             "finished_before": name in done,
@@ -111,4 +105,4 @@ def main(store: Path, work: Path, first: str) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]).to_csv(sys.stdout, index=False)
+    main(Path(sys.argv[1]), Path(sys.argv[2])).to_csv(sys.stdout, index=False)

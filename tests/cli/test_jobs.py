@@ -9,7 +9,7 @@ import pytest
 from configs import TINY_TRAINING, Compose
 from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException
-from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from processes import Call
 
