@@ -1,8 +1,6 @@
 """A multirun does what is missing, tells what failed, and ends accordingly."""
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,27 +67,9 @@ def test_a_job_of_slurm_that_died_fails_alone(monkeypatch: pytest.MonkeyPatch) -
         _ = returned.return_value
 
 
-def slurm_is_up() -> bool:
-    """Tell whether this machine has a Slurm with a node that takes jobs."""
-    if shutil.which("sbatch") is None:
-        return False
-    nodes = subprocess.run(["sinfo", "-h", "-t", "idle,mix,alloc", "-o", "%n"], capture_output=True, text=True)
-    return bool(nodes.stdout.strip())
-
-
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        "ray",
-        pytest.param(
-            "submitit", marks=pytest.mark.skipif(not slurm_is_up(), reason="no Slurm here with a node that is up")
-        ),
-    ],
-)
-def test_jobs_of_a_cluster_end_as_others_do(call: Call, store: Path, launcher: str) -> None:
-    if launcher == "ray":
-        pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="launcher=ray needs advforensics[ray]")
-    arguments = ("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, f"launcher={launcher}")
+def test_jobs_run_on_ray(call: Call, store: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="launcher=ray needs advforensics[ray]")
+    arguments = ("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, "launcher=ray")
     refused = call(*arguments, "seed=1,2")
     assert refused.returncode == 1
     assert "error: tracking: jobs on several machines cannot share an SQLite file" in refused.stderr
