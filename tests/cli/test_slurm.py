@@ -29,6 +29,6 @@ def test_a_multirun_is_an_array(call: Call, store: Path) -> None:
     assert result.returncode == 1
     assert "job 1 failed: error: batch_size=-1: give whole numbers" in result.stderr
     assert "2 jobs: 1 done, 0 skipped, 1 failed" in result.stdout
-    tasks = {path.name for path in call.folder.glob("out/train/.submitit/*_*")}
-    assert len(tasks) == 2
-    assert len({name.partition("_")[0] for name in tasks}) == 1
+    tasks = sorted(path.name for path in call.folder.glob("out/train/.submitit/[0-9]*_*"))
+    array = tasks[0].partition("_")[0]
+    assert tasks == [f"{array}_0", f"{array}_1"]
