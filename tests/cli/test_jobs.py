@@ -7,7 +7,6 @@ import pytest
 from configs import TINY_TRAINING, Compose
 from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException
-from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from processes import Call
 
@@ -51,17 +50,18 @@ def test_a_process_of_joblib_that_dies_ends_the_multirun_in_one_line(call: Call,
 
 def test_a_job_of_slurm_that_died_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     slurm = pytest.importorskip("submitit.slurm.slurm")
+    launcher = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.submitit_launcher")
 
-    def died(job: object) -> None:
-        raise RuntimeError("no result")
+    class Died:
+        job_id = "7_0"
 
-    monkeypatch.setattr(slurm.SlurmJob, "results", died)
-    monkeypatch.setattr(SlurmLauncher, "launch", lambda *_: None)
+        def results(self) -> list[object]:
+            raise RuntimeError("no result")
+
+    monkeypatch.setattr(slurm, "SlurmJob", Died)
+    monkeypatch.setattr(launcher.SlurmLauncher, "launch", lambda *_: None)
     endure("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher")
-    job = slurm.SlurmJob.__new__(slurm.SlurmJob)
-    monkeypatch.setattr(slurm.SlurmJob, "__del__", lambda _: None, raising=False)
-    job.job_id = "7_0"
-    (returned,) = job.results()
+    (returned,) = Died().results()
     assert returned.status == JobStatus.FAILED
     with pytest.raises(CompactHydraException, match="error: Slurm job 7_0: RuntimeError: no result"):
         _ = returned.return_value
