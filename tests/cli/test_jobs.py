@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from configs import TINY_TRAINING, Compose
@@ -55,7 +56,7 @@ def test_a_job_of_slurm_that_died_fails_alone(monkeypatch: pytest.MonkeyPatch) -
     class Died:
         job_id = "7_0"
 
-        def results(self) -> list[object]:
+        def results(self) -> list[Any]:
             raise RuntimeError("no result")
 
     monkeypatch.setattr(slurm, "SlurmJob", Died)
