@@ -53,7 +53,7 @@ MOUNTED = {
     "launcher": ("train", "launcher"),
 }
 PLUGINS = {  # of Hydra, by launcher
-    name: f"hydra_plugins.hydra_{name}_launcher" for name in ("joblib", "submitit")
+    name: f"hydra_plugins.hydra_{name}_launcher" for name in ("joblib", "ray", "submitit")
 }
 OPTIONS = [
     (path.parent.name, path.stem)

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from configs import TINY_TRAINING, Compose
+from hydra.core.utils import JobStatus
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 from processes import Call
 
 from advforensics.cli.finished import MARKERS, Finished
-from advforensics.cli.identity import identity
+from advforensics.cli.identity import identity, job_folder
+from advforensics.cli.launching import endure
 from advforensics.cli.threads import share
 from advforensics.tracking.names import multirun_name
 
@@ -26,6 +30,56 @@ def test_a_job_that_has_finished_is_skipped_and_one_that_fails_stops_no_other(ca
     assert again.returncode == 0, again.stderr
     assert "3 jobs: 1 done, 2 skipped, 0 failed" in again.stdout
     assert call.left() == {"out", "mlartifacts"}
+
+
+def test_an_error_of_any_kind_reaches_the_table(call: Call, store: Path) -> None:
+    targets = "defense.module._target_=faults.Odd,advforensics.defenses.baseline.Baseline"
+    result = call("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, targets)
+    assert result.returncode == 1
+    assert "job 0 failed: error: UnpicklableError: odd; its log has the traceback" in result.stderr
+    assert "2 jobs: 1 done, 0 skipped, 1 failed" in result.stdout
+
+
+def test_a_process_of_joblib_that_dies_ends_the_multirun_in_one_line(call: Call, store: Path) -> None:
+    targets = "defense.module._target_=faults.Dead"
+    result = call("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, "launcher=joblib", targets)
+    assert result.returncode == 1
+    assert "\nerror: the launcher stopped: TerminatedWorkerError" in result.stderr
+    assert "call again, and what is missing is done" in result.stderr
+    assert "1 jobs: 0 done, 0 skipped, 1 failed" in result.stdout
+
+
+def test_a_job_of_slurm_that_died_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    slurm = pytest.importorskip("submitit.slurm.slurm")
+    launcher = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.submitit_launcher")
+
+    class Died:
+        job_id = "7_0"
+
+        def results(self) -> list[Any]:
+            raise RuntimeError("no result")
+
+    monkeypatch.setattr(slurm, "SlurmJob", Died)
+    monkeypatch.setattr(launcher.SlurmLauncher, "launch", lambda *_: None)
+    endure("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher")
+    (returned,) = Died().results()
+    assert returned.status == JobStatus.FAILED
+    with pytest.raises(CompactHydraException, match="error: Slurm job 7_0: RuntimeError: no result"):
+        _ = returned.return_value
+
+
+def test_jobs_run_on_ray(call: Call, store: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="launcher=ray needs advforensics[ray]")
+    arguments = ("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, "launcher=ray")
+    refused = call(*arguments, "seed=1,2")
+    assert refused.returncode == 1
+    assert "error: tracking: jobs on several machines cannot share an SQLite file" in refused.stderr
+    result = call(*arguments, "tracking=sqlite", "batch_size=8,-1")
+    assert result.returncode == 1
+    assert "failed: error: batch_size=-1: give whole numbers" in result.stderr
+    assert "2 jobs: 1 done, 0 skipped, 1 failed" in result.stdout
+    again = call(*arguments, "tracking=sqlite", "batch_size=8")
+    assert "1 jobs: 0 done, 1 skipped, 0 failed" in again.stdout
 
 
 def test_a_marker_counts_as_long_as_the_files_are_as_they_were(tmp_path: Path) -> None:
@@ -60,6 +114,10 @@ def test_the_identity_is_that_of_the_result(composed: Compose, tmp_path: Path) -
     assert of("store=a") != of("store=b")
 
 
+def test_a_folder_may_look_like_a_number(composed: Compose, tmp_path: Path) -> None:
+    assert job_folder("train", composed("train", "folder=1")) == str(tmp_path / "1")
+
+
 @pytest.mark.parametrize(
     ("threads", "launcher", "expected"),
     [
@@ -67,6 +125,7 @@ def test_the_identity_is_that_of_the_result(composed: Compose, tmp_path: Path) -
         (None, {"_target_": "BasicLauncher"}, None),
         (None, {"_target_": "JoblibLauncher: joblib", "n_jobs": 4}, 2),
         (None, {"_target_": "submitit", "cpus_per_task": 5}, 5),
+        (None, {"_target_": "hydra_plugins.hydra_ray_launcher", "ray": {"remote": {"num_cpus": 2}}}, 2),
     ],
 )
 def test_a_job_has_its_share_of_the_cores(

@@ -75,6 +75,7 @@ MISTAKES: list[tuple[list[str], Callable[[Path], None] | None, str]] = [
         "patches is a patch store of format 1, this version reads 2: run",
     ),
     ([*TRAIN, "batch_size=0"], None, "batch_size=0: give whole numbers of 1 or more"),
+    ([*TRAIN, "store=1"], None, "store=1: a number is no path: give store=./1"),
     ([*TRAIN, "trainer.max_epochs=abc"], None, "trainer.max_epochs=abc: give whole numbers of 1 or more"),
     (
         [*TRAIN, "defense=gradient_regularized", "defense.module.weight=-1"],

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +40,24 @@ def test_work_of_the_same_identity_is_kept_without_a_message(tmp_path: Path, cap
     assert unfinished_folder(tmp_path / "sweep" / "unfinished", **identity(config=CONFIG.copy())) == folder
     assert {path.name for path in folder.iterdir()} == {"a.pt", IDENTITY}
     assert not caplog.records
+
+
+def test_work_of_another_identity_stays_as_long_as_its_process_lives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "import pathlib, sys; from advforensics.persistence.unfinished import unfinished_folder as of;"
+        f"print(of(pathlib.Path({str(tmp_path / 'unfinished')!r}), store='alive'), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        alive = Path(process.stdout.readline().decode().strip())
+        unfinished_folder(tmp_path / "unfinished", store="other")
+        assert alive.is_dir()
+        assert "another process works in it" in caplog.text
+        process.kill()
+    unfinished_folder(tmp_path / "unfinished", store="other")
+    assert not alive.exists()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def identity(command: str, cfg: DictConfig) -> str:
 def job_folder(command: str, cfg: DictConfig) -> str:
     """Return the absolute folder of a command's results, where Hydra's log goes too."""
     if cfg.get("folder"):
-        return str(Path(cfg.folder).absolute())
+        return str(Path(str(cfg.folder)).absolute())  # "1" is read as a number, which the command will refuse
     if command in ("sweep", "certify"):
         path, kind = cfg.target.get("path"), "certificate"
         if command == "sweep":

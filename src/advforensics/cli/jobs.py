@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from advforensics.cli.identity import register
+from advforensics.cli.launching import endure
 from advforensics.persistence.atomic import atomic
 
 RECORDS = ".multirun"  # subfolder of hydra.sweep.dir
@@ -44,6 +45,7 @@ class Jobs(Callback):  # type: ignore[misc]  # Hydra is untyped
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse what cannot work, and begin to watch."""
         _refuse_sqlite(config)
+        endure(str(config.hydra.launcher.get("_target_")))
         self.jobs = _number_of_jobs(config)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{socket.gethostname()}-{os.getpid()}"
         self.records = Path(config.hydra.sweep.dir).absolute() / RECORDS / name
@@ -167,7 +169,7 @@ def _refuse_sqlite(config: DictConfig) -> None:
     kind, tracking = str(config.hydra.launcher.get("_target_")), config.get("tracking") or {}
     asked_for = any(told.lstrip("+").startswith(("tracking=", "tracking.uri=")) for told in config.hydra.overrides.task)
     on_sqlite = str(tracking.get("uri", "")).startswith("sqlite:")
-    if on_sqlite and not asked_for and "submitit" in kind:
+    if on_sqlite and not asked_for and any(name in kind for name in ("submitit", "ray_launcher")):
         raise SystemExit(
             "error: tracking: jobs on several machines cannot share an SQLite file safely: give tracking=uri"
             " tracking.uri=http://SERVER:5000, or tracking=sqlite if all jobs run on this machine"

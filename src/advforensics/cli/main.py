@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from advforensics.cli.finished import Finished, plain
 from advforensics.cli.identity import identity
 from advforensics.cli.jobs import CURRENT, told_at_the_end
-from advforensics.cli.mistakes import check_numbers, mistakes_in_one_line
+from advforensics.cli.mistakes import carried_as_text, check_numbers, mistakes_in_one_line
 from advforensics.cli.threads import share, wait_passively
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def _task(command: str) -> Callable[[DictConfig], list[float] | None]:
 def _run(command: str, cfg: DictConfig) -> list[float] | None:
     """Run a command. It is imported only here, so that ``--help`` is quick."""
     _hush()
-    with mistakes_in_one_line():
+    with carried_as_text(), mistakes_in_one_line():
         check_numbers(cfg)
         entry = getattr(importlib.import_module(f"advforensics.{command}"), command)
         for chatty in ("pytorch_lightning", "lightning_fabric"):  # they set their level at import

@@ -1,5 +1,6 @@
 """A user's mistake ends with one line that says what is wrong, where, and what to do."""
 
+import logging
 import os
 import re
 import traceback
@@ -7,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advforensics.persistence.unfinished import flatten
 
+log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
 # What the numbers of a config may be, by the last part of their key: a type, the smallest and the largest value.
 NUMBERS: dict[str, tuple[type, float, float]] = {
@@ -24,19 +28,23 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("warmup", "tolerance", "momentum"), (float, 0, 1)),
     **dict.fromkeys(("lr", "max_lr", "weight", "weight_decay", "temperature"), (float, 0, 1e9)),
 }
+PATHS = ("store", "folder", "checkpoint", "teacher")  # keys whose values Hydra reads as numbers where they look so
 STRANGERS = {"network", "function", "transform", "target"}  # whose options are not ours to judge, by parts of a key
 LARGEST_SHOWN = 1e6  # a limit beyond that is none to a reader
 
 
 def check_numbers(cfg: DictConfig) -> None:
-    """Refuse a config with a number out of its range, before any work.
+    """Refuse a config with a number out of its range or in place of a path, before any work.
 
     Raises:
-        ValueError: If a value of `NUMBERS`, or an element of such a list, is no number or out of range.
+        ValueError: If a value of `NUMBERS`, or an element of such a list, is no number or out of range; if one of
+            `PATHS` is a number.
     """
     for key, value in flatten(OmegaConf.to_container(cfg, resolve=False)):
         *parts, name = key.split(".")
         unset = value is None or (isinstance(value, str) and value.startswith(("${", "???", "auto")))
+        if name in PATHS and isinstance(value, int | float):
+            raise ValueError(f"{key}={value}: a number is no path: give {key}=./{value}")
         if name not in NUMBERS or unset or not STRANGERS.isdisjoint(parts):
             continue
         kind, low, high = NUMBERS[name]
@@ -61,6 +69,24 @@ def mistakes_in_one_line() -> Iterator[None]:
         if os.environ.get("HYDRA_FULL_ERROR") or (message := _message(error)) is None:
             raise
         raise CompactHydraException(" ".join(message.split())) from None
+
+
+@contextmanager
+def carried_as_text() -> Iterator[None]:
+    """Let a job of a multirun fail with an error that any launcher can carry to the driver, and log its traceback.
+
+    Some errors cannot be unpickled, which takes joblib for the death of a process and ends all jobs.
+    """
+    try:
+        yield
+    except CompactHydraException:
+        raise
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        log.exception("this job failed")
+        text = f"error: {type(error).__name__}: {error}; its log has the traceback"
+        raise CompactHydraException(" ".join(text.split())) from None
 
 
 def _message(error: Exception) -> str | None:

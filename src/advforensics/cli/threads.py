@@ -32,4 +32,6 @@ def share(threads: int | None, launcher: DictConfig, jobs: int | None) -> int | 
         return max(1, int(joblib.cpu_count()) // min(processes, jobs or processes))
     if "submitit" in kind:
         return int(launcher.cpus_per_task or 1)
+    if "ray_launcher" in kind:
+        return max(1, int(launcher.ray.remote.get("num_cpus") or 1))
     return None

@@ -1,8 +1,10 @@
 """Unfinished work on disk: a killed run goes on with it, if it would do the same work again."""
 
+import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +19,15 @@ log = logging.getLogger(__name__)
 IDENTITY = "identity.json"
 LISTED_CHANGES = 5  # in the message
 NEUTRAL = ("threads", "tracking")  # keys of a config that change no result
+_HELD: dict[Path, int] = {}  # folders that this process works in, open and locked, so that no other one deletes them
 
 
 def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
     """Return a folder for the unfinished work of a run, ``FOLDER-HASH``, created if need be.
 
     The hash is that of the identity, so several processes may share the folder, if what they write is atomic. Work of a
-    run with another identity or another version of this package's code is deleted; the log says what changed.
+    run with another identity or another version of this package's code is deleted, unless a process still works in it;
+    the log says what changed.
 
     Args:
         folder: Where, with the beginning of the name.
@@ -38,9 +42,14 @@ def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
         current |= {key: str(item) for key, item in flatten(content, name)}
     text = json.dumps(current, indent=1)
     own = folder.with_name(f"{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+    for gone in [path for path in _HELD if not path.is_dir()]:
+        os.close(_HELD.pop(gone))
     for other in sorted({*folder.parent.glob(f"{folder.name}-*"), *folder.parent.glob(folder.name)} - {own}):
         _delete(other, current)
     own.mkdir(parents=True, exist_ok=True)
+    if own not in _HELD:
+        _HELD[own] = os.open(own, os.O_RDONLY)
+        fcntl.flock(_HELD[own], fcntl.LOCK_SH)
     if not (own / IDENTITY).is_file():
         with atomic(own / IDENTITY) as temporary:
             temporary.write_text(text)
@@ -49,6 +58,9 @@ def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
 
 def _delete(folder: Path, current: dict[str, str]) -> None:
     """Delete work of another identity, and say what changed; another process may be doing the same."""
+    if _alive(folder):
+        log.warning("%s: another process works in it with other settings; it stays", folder)
+        return
     path = folder / IDENTITY
     if path.is_file():
         previous = json.loads(path.read_text())
@@ -57,6 +69,25 @@ def _delete(folder: Path, current: dict[str, str]) -> None:
         more = f" and {len(changed) - LISTED_CHANGES} more" if len(changed) > LISTED_CHANGES else ""
         log.warning("%s: unfinished work is deleted, because these changed: %s%s", folder, listed, more)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(folder: Path) -> bool:
+    """Tell whether another process works in a folder. A network file system may not know; then none does."""
+    if folder in _HELD:  # by an earlier run of this process
+        os.close(_HELD.pop(folder))
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:  # another process has just deleted it
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return False
 
 
 def without(config: DictConfig, *keys: str) -> DictConfig:
