@@ -44,7 +44,7 @@ def test_a_process_of_joblib_that_dies_ends_the_multirun_in_one_line(call: Call,
     targets = "defense.module._target_=faults.Dead"
     result = call("train", "-m", f"store={store}", *TINY_TRAINING, *JOBS, "launcher=joblib", targets)
     assert result.returncode == 1
-    assert "\nerror: the launcher stopped: TerminatedWorkerError" in result.stderr
+    assert result.stderr.startswith("error: the launcher stopped: TerminatedWorkerError")
     assert "call again, and what is missing is done" in result.stderr
     assert "1 jobs: 0 done, 0 skipped, 1 failed" in result.stdout
 
