@@ -217,6 +217,25 @@ def test_files_have_their_folders(tracking: Tracking, tmp_path: Path) -> None:
     assert artifacts(run.id, "tables") == {"tables/samples.csv"}
 
 
+def test_jobs_that_record_one_dataset_at_once_all_succeed(
+    tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_input, calls = mlflow.log_input, list[int]()
+
+    def beaten_once(*arguments: Any, **options: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise mlflow.exceptions.MlflowException(
+                "UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest"
+            )
+        log_input(*arguments, **options)
+
+    monkeypatch.setattr(mlflow, "log_input", beaten_once)
+    with tracking.run("data", CONFIG) as run:
+        run.dataset(str(tmp_path), "abc", "toy")
+    assert [item.dataset.digest for item in runs(tracking)[0].inputs.dataset_inputs] == ["abc"]
+
+
 def test_the_dataset_has_our_digest(tracking: Tracking, tmp_path: Path) -> None:
     for name in ("manifest.parquet", "train-000.npy"):
         (tmp_path / name).write_text(name)

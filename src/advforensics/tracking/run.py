@@ -16,6 +16,7 @@ import torch
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from numpy.typing import NDArray
@@ -116,7 +117,11 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of two names for one kind of address
             source = resolve_dataset_source(store if "://" in store else str(Path(store).resolve()))
-        mlflow.log_input(MetaDataset(source, name=name, digest=digest[:36]), context="training")
+        dataset = MetaDataset(source, name=name, digest=digest[:36])
+        try:
+            mlflow.log_input(dataset, context="training")
+        except MlflowException:  # another job has just recorded the same data set: now it is found
+            mlflow.log_input(dataset, context="training")
         self.tags(dataset_digest=digest)
 
     def model(self, module: nn.Module, example: NDArray[np.float32]) -> None:
