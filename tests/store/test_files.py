@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from configs import IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose
+from filelock import FileLock
 from toys import CUTTER, Textures, toy_task
 
 from advforensics.cli.identity import identity
@@ -148,9 +149,31 @@ def copy_of(store: Path, folder: Path) -> str:
     return f"file://{folder}"
 
 
-def test_what_is_wrong_with_an_address_is_said(store: Path, tmp_path: Path, composed: Compose) -> None:
+def test_what_another_process_reads_makes_no_room(
+    many_shards: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_GIB, "0")
+    dataset = PatchDataset(PatchStore(f"file://{many_shards}"), "train")
+    dataset.patches([0])
+    (shard,) = cache.glob("*.npy")
+    with FileLock(f"{shard}.lock"):
+        dataset.patches([len(dataset) - 1])
+        assert len(list(cache.glob("*.npy"))) == 2
+    dataset.patches([0])
+    assert list(cache.glob("*.npy")) == [shard]
+
+
+def test_what_is_wrong_with_an_address_is_said(
+    store: Path, tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(FileNotFoundError, match=r"no patch store in file:///.*nowhere: run `advforensics prepare"):
         PatchStore(f"file://{tmp_path}/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"prepare store=FOLDER` first, and copy FOLDER to file:///.*nowhere$"):
+        PatchStore(f"file://{tmp_path}/nowhere")
+    monkeypatch.setenv(CACHE_GIB, "much")
+    with pytest.raises(ValueError, match=f"{CACHE_GIB}=much: give a number of GiB"):
+        PatchStore(f"file://{store}")
+    monkeypatch.delenv(CACHE_GIB)
     with pytest.raises(ValueError, match=r"store=what://is/it: .*what"):
         PatchStore("what://is/it")
     other = copy_of(store, tmp_path / "other")
@@ -162,7 +185,9 @@ def test_what_is_wrong_with_an_address_is_said(store: Path, tmp_path: Path, comp
     with pytest.raises(ValueError, match=rf"there is no .*{shard.name}"):
         PatchDataset(PatchStore(other), "train").patches(range(30))
     (tmp_path / "other" / "store.json").write_text(json.dumps({"format": 2, "classes": ["a"], "shape": [1, 1, 1]}))
-    with pytest.raises(ValueError, match="is of an older version: run `advforensics prepare` again"):
+    with pytest.raises(
+        ValueError, match="is of an older version: run `advforensics prepare store=FOLDER` again, and copy"
+    ):
         PatchStore(other).digest()
     from advforensics.prepare import prepare
 

@@ -1,7 +1,8 @@
-"""Launchers that end a multirun in one line, and wait for all jobs, when the process of one has died."""
+"""Launchers whose jobs may die: joblib's multirun ends in one line, and Slurm's waits for the other jobs."""
 
-import os
+import logging
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
 from typing import Any
 
@@ -9,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.utils import get_class
 
-LONGEST = 300  # characters of a message
+log = logging.getLogger(__name__)
 
 
 def endure(launcher: str) -> None:
@@ -20,11 +21,14 @@ def endure(launcher: str) -> None:
     Args:
         launcher: The class, as Hydra's config names it.
     """
-    kind: Any = get_class(launcher)
-    kind.launch = _in_one_line(kind.launch)
-    if "submitit" in launcher:
+    if "joblib" in launcher:
+        kind: Any = get_class(launcher)
+        kind.launch = _in_one_line(kind.launch)
+    elif "submitit" in launcher:
+        from submitit.core.utils import UncompletedJobError  # comes with the launcher
+
         job: Any = get_class("submitit.slurm.slurm.SlurmJob")
-        job.results = _failure_returned(job.results)
+        job.results = _failure_returned(job.results, UncompletedJobError)
 
 
 def _in_one_line(launch: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,31 +36,28 @@ def _in_one_line(launch: Callable[..., Any]) -> Callable[..., Any]:
     def launched(*arguments: Any, **options: Any) -> Any:
         try:
             return launch(*arguments, **options)
-        except CompactHydraException:
-            raise
-        except Exception as error:
-            if os.environ.get("HYDRA_FULL_ERROR"):
-                raise
+        except BrokenProcessPool as error:
             raise CompactHydraException(
-                f"error: the launcher stopped: {_short(error)}: call again, and what is missing is done"
+                f"error: the launcher stopped: {_in_words(error)}: call again, and what is missing is done"
             ) from None
 
     return launched
 
 
-def _failure_returned(results: Callable[..., Any]) -> Callable[..., Any]:
+def _failure_returned(results: Callable[..., Any], died: type[Exception]) -> Callable[..., Any]:
     """Let the launcher, which asks one job after the other, ask the others too."""
 
     @wraps(results)
     def returned(job: Any) -> Any:
         try:
             return results(job)
-        except Exception as error:
-            failure = CompactHydraException(f"error: Slurm job {job.job_id}: {_short(error)}")
+        except died as error:
+            log.error("Slurm job %s: %s", job.job_id, error)  # all that Slurm has of it
+            failure = CompactHydraException(f"error: Slurm job {job.job_id}: {_in_words(error)}")
             return [JobReturn(status=JobStatus.FAILED, _return_value=failure)]
 
     return returned
 
 
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

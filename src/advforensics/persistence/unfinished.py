@@ -7,7 +7,9 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +22,7 @@ IDENTITY = "identity.json"
 LISTED_CHANGES = 5  # in the message
 NEUTRAL = ("threads", "tracking")  # keys of a config that change no result
 _HELD: dict[Path, int] = {}  # folders that this process works in, open and locked, so that no other one deletes them
+_HOLDING = Lock()  # of the threads of this process
 
 
 def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
@@ -42,14 +45,17 @@ def unfinished_folder(folder: Path, **identity: str | DictConfig) -> Path:
         current |= {key: str(item) for key, item in flatten(content, name)}
     text = json.dumps(current, indent=1)
     own = folder.with_name(f"{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
-    for gone in [path for path in _HELD if not path.is_dir()]:
-        os.close(_HELD.pop(gone))
+    with _HOLDING:
+        for gone in [path for path in _HELD if not path.is_dir()]:
+            os.close(_HELD.pop(gone))
     for other in sorted({*folder.parent.glob(f"{folder.name}-*"), *folder.parent.glob(folder.name)} - {own}):
         _delete(other, current)
     own.mkdir(parents=True, exist_ok=True)
-    if own not in _HELD:
-        _HELD[own] = os.open(own, os.O_RDONLY)
-        fcntl.flock(_HELD[own], fcntl.LOCK_SH)
+    with _HOLDING:
+        if own not in _HELD:
+            _HELD[own] = os.open(own, os.O_RDONLY)
+            with suppress(OSError):  # a network file system may have no locks
+                fcntl.flock(_HELD[own], fcntl.LOCK_SH)
     if not (own / IDENTITY).is_file():
         with atomic(own / IDENTITY) as temporary:
             temporary.write_text(text)
@@ -73,8 +79,9 @@ def _delete(folder: Path, current: dict[str, str]) -> None:
 
 def _alive(folder: Path) -> bool:
     """Tell whether another process works in a folder. A network file system may not know; then none does."""
-    if folder in _HELD:  # by an earlier run of this process
-        os.close(_HELD.pop(folder))
+    with _HOLDING:
+        if folder in _HELD:  # by an earlier run of this process
+            os.close(_HELD.pop(folder))
     try:
         lock = os.open(folder, os.O_RDONLY)
     except OSError:  # another process has just deleted it

@@ -48,29 +48,27 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
     random order. A store of one window is shuffled as a whole.
 
     Args:
-        number: Training images.
+        shard: Number of the shard of each training image, ``(N,)``.
+        window: Shards in a window.
         batch_size: Images in a step, of all processes together.
         seed: Seeds the order and the integers.
         replays: Times that each batch comes in a row; the number of steps in an epoch stays the same.
         rank, processes: Number of this process, and of all.
-        shard: Number of the shard of each image, ``(number,)``; None if all are in one window.
-        window: Shards in a window.
     """
 
     def __init__(
         self,
-        number: int,
+        shard: NDArray[np.int64],
+        window: int,
         batch_size: int,
         seed: int,
         replays: int = 1,
         rank: int = 0,
         processes: int = 1,
-        shard: NDArray[np.int64] | None = None,
-        window: int = 1,
     ) -> None:
-        self.number, self.batch_size, self.seed, self.replays = number, batch_size, seed, replays
-        self.rank, self.processes = rank, processes
         self.shard, self.window = shard, window
+        self.batch_size, self.seed, self.replays = batch_size, seed, replays
+        self.rank, self.processes = rank, processes
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -78,15 +76,14 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.number // self.batch_size
+        return len(self.shard) // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Yield indices and integers, each ``(N,)``; the last images, which fill no batch, are left out."""
         rng = np.random.default_rng([self.seed, self.epoch])
-        order, draws = rng.permutation(self.number), rng.integers(2**31, size=self.number)
-        if self.shard is not None:
-            window = rng.permutation(self.shard.max() + 1) // self.window
-            order = order[np.argsort(window[self.shard[order]], kind="stable")]
+        order, draws = rng.permutation(len(self.shard)), rng.integers(2**31, size=len(self.shard))
+        window = rng.permutation(self.shard.max() + 1) // self.window  # of each shard
+        order = order[np.argsort(window[self.shard[order]], kind="stable")]
         for step in range(len(self)):
             first = step // self.replays * self.batch_size
             mine = slice(first + self.rank, first + self.batch_size, self.processes)
@@ -137,8 +134,7 @@ class PatchData(pl.LightningDataModule):
         if self.batch_size % processes:
             raise ValueError(f"batch_size={self.batch_size} cannot be shared evenly by {processes} processes")
         window = max(1, int(self._window_bytes / dataset.shard_bytes))
-        shard = dataset.shard if dataset.shard.max() >= window else None
-        order = TrainingOrder(len(dataset), self.batch_size, self._seed, self._replays, rank, processes, shard, window)
+        order = TrainingOrder(dataset.shard, window, self.batch_size, self._seed, self._replays, rank, processes)
         return self._loader(dataset, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:

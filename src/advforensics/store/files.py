@@ -7,13 +7,13 @@ on this machine, under the hash of their content. All processes share it, and wh
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.provenance import sha256
@@ -21,6 +21,7 @@ from advforensics.persistence.provenance import sha256
 CACHE = "ADVFORENSICS_CACHE"  # environment: the folder of the cache
 CACHE_GIB = "ADVFORENSICS_CACHE_GIB"  # environment: what it may hold
 GIB = 2**30
+T = TypeVar("T")
 
 
 class Folder:
@@ -38,13 +39,17 @@ class Folder:
     def __str__(self) -> str:
         return str(self.folder)
 
+    def advice(self, when: str) -> str:
+        """Return what to do for a store that is whole."""
+        return f"run `advforensics prepare store={self}` {when}"
+
     def read(self, name: str) -> bytes:
         """Return the content of a small file."""
         return (self.folder / name).read_bytes()
 
-    def local(self, name: str) -> Path:
-        """Return where a file can be opened."""
-        return self.folder / name
+    def open(self, name: str, reader: Callable[[Path], T]) -> T:
+        """Return what a reader makes of a file."""
+        return reader(self.folder / name)
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of the files that match a pattern."""
@@ -64,17 +69,24 @@ class Address:
 
     Raises:
         OSError: If a file is missing or cannot be read; the message names it.
-        ValueError: If this kind of address is unknown or needs a package that is missing, a file is not what
-            ``store.json`` says, or that does not list the files.
+        ValueError: If the cache's bound is no number, this kind of address is unknown or needs a package that is
+            missing, a file is not what ``store.json`` says, or that does not list the files.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self.most = int(float(os.environ.get(CACHE_GIB, 20)) * GIB)
+        try:
+            self.most = int(float(os.environ.get(CACHE_GIB, 20)) * GIB)
+        except ValueError as error:
+            raise ValueError(f"{CACHE_GIB}={os.environ[CACHE_GIB]}: give a number of GiB") from error
         self._listed: dict[str, str] | None = None
 
     def __str__(self) -> str:
         return self.address
+
+    def advice(self, when: str) -> str:
+        """Return what to do for a store that is whole."""
+        return f"run `advforensics prepare store=FOLDER` {when}, and copy FOLDER to {self}"
 
     def read(self, name: str) -> bytes:
         """Return the content of a small file, as it is now."""
@@ -82,14 +94,14 @@ class Address:
             content: bytes = system.cat_file(path)
         return content
 
-    def local(self, name: str) -> Path:
-        """Return where a listed file can be opened: a copy in the cache, which may leave it later."""
+    def open(self, name: str, reader: Callable[[Path], T]) -> T:
+        """Return what a reader makes of a listed file, copied into the cache; a memory map of it outlives the copy."""
         if (digest := self.digests().get(name)) is None:
             raise ValueError(f"{self}/store.json lists no {name}")
         folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "advforensics")
         folder.mkdir(parents=True, exist_ok=True)
         cached = folder / f"{digest}{Path(name).suffix}"
-        with FileLock(f"{cached}.lock"):  # another process may want it too
+        with _lock(cached):  # another process may want it too, or want its room
             if not cached.is_file():
                 with self._open(name) as (system, path), atomic(cached) as unfinished:
                     system.get_file(path, str(unfinished))
@@ -98,8 +110,8 @@ class Address:
                             f"{self}/{name} is not the file that store.json lists: copy the whole store there again"
                         )
             os.utime(cached)
-        self._make_room(folder, cached)
-        return cached
+            self._make_room(folder, cached)
+            return reader(cached)
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of the files that match a pattern."""
@@ -113,9 +125,7 @@ class Address:
             content = self.read("store.json")
             listed = json.loads(content).get("files")
             if listed is None:
-                raise ValueError(
-                    f"{self} is of an older version: run `advforensics prepare` again, and copy the store there"
-                )
+                raise ValueError(f"{self} is of an older version: {self.advice('again')}")
             self._listed = dict(sorted({**listed, "store.json": hashlib.sha256(content).hexdigest()}.items()))
         return self._listed
 
@@ -137,21 +147,24 @@ class Address:
             raise OSError(f"{self}/{name} cannot be read: {type(error).__name__}: {error}") from error
 
     def _make_room(self, folder: Path, needed: Path) -> None:
-        """Delete what was used longest ago until the cache is within its bound; what is open stays readable."""
+        """Delete what was used longest ago and nobody reads now, until the cache is within its bound."""
         found = []
         for path in folder.iterdir():
             if path.suffix in (".npy", ".parquet"):
-                try:
+                with suppress(FileNotFoundError):  # another process was quicker
                     found.append((path.stat().st_mtime, path.stat().st_size, path))
-                except FileNotFoundError:  # another process was quicker
-                    continue
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= self.most:
                 return
             if path != needed:
-                path.unlink(missing_ok=True)
-                total -= size
+                with suppress(Timeout), _lock(path).acquire(timeout=0):
+                    path.unlink(missing_ok=True)
+                    total -= size
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(f"{path}.lock")
 
 
 Files = Folder | Address

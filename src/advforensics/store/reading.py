@@ -42,11 +42,11 @@ class PatchStore:
 
     def __init__(self, place: str | Path) -> None:
         self.files = files_at(place)
-        again = f"run `advforensics prepare store={'FOLDER' if '://' in str(place) else place}` again"
+        again = self.files.advice("again")
         try:
             self.metadata: dict[str, Any] = json.loads(self.files.read("store.json"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(f"no patch store in {self}: {again.removesuffix(' again')} first") from error
+            raise FileNotFoundError(f"no patch store in {self}: {self.files.advice('first')}") from error
         except json.JSONDecodeError as error:
             raise ValueError(f"{self}/store.json is damaged ({error}): {again}") from error
         if (found := self.metadata.get("format")) != FORMAT:
@@ -69,11 +69,9 @@ class PatchStore:
             ValueError: If the file is missing or damaged.
         """
         try:
-            return reader(self.files.local(name))
+            return self.files.open(name, reader)
         except (OSError, ValueError) as error:  # pyarrow's and numpy's errors are among these
-            raise ValueError(
-                f"{self}/{name} is missing or damaged ({error}): run `advforensics prepare store={self}` again"
-            ) from error
+            raise ValueError(f"{self}/{name} is missing or damaged ({error}): {self.files.advice('again')}") from error
 
     def digest(self) -> str:
         """Return a SHA-256 (hex) of patches, manifest and ``store.json``: all that a detector can learn from."""
