@@ -1,6 +1,6 @@
 """Kill the driver of a multirun and two of its jobs: does the second call do what is missing, and nothing else?
 
-python experiments/multirun/kill.py STORE WORK > experiments/multirun/kill.csv
+python -m experiments.multirun.kill STORE WORK > experiments/multirun/kill.csv
 
 WORK is a folder to be made. Processes die by SIGKILL, the driver first.
 """
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,14 +22,15 @@ import torch
 from advforensics.detectors.checkpoint import load_checkpoint
 
 GRID = ("defense=baseline,gradient_regularized,adversarial_fusion,input_noise", "seed=1,2,3")
-SHORT = ("launcher=joblib", "threads=1", "trainer.accelerator=cpu", "trainer.max_epochs=2")
+SHORT = ("trainer.accelerator=cpu", "trainer.max_epochs=2")
+JOBLIB = ("launcher=joblib", "threads=1")
 TIMED = ["seconds", "waiting"]
 
 
-def start(store: Path, work: Path) -> "subprocess.Popen[bytes]":
+def start(store: Path, work: Path, launcher: Sequence[str] = JOBLIB) -> "subprocess.Popen[bytes]":
     """Start the multirun in a folder."""
     work.mkdir(parents=True, exist_ok=True)
-    command = ["advforensics", "train", "-m", f"store={store.absolute()}", *GRID, *SHORT]
+    command = ["advforensics", "train", "-m", f"store={store.absolute()}", *GRID, *SHORT, *launcher]
     with (work / "log").open("ab") as log:
         return subprocess.Popen(command, cwd=work, stdout=log, stderr=log)
 

@@ -1,4 +1,7 @@
-"""How memory grows with the number of images of a sweep, and how two processes share one: ``run.py DETECTOR STORE``."""
+"""How memory grows with the images of a sweep, and how two processes share one.
+
+``python -m experiments.scale.run memory|shared DETECTOR STORE``
+"""
 
 import csv
 import shutil
@@ -11,7 +14,7 @@ import pandas as pd
 
 IMAGES = (500, 5_000, 50_000)
 MEMORY = ("ensemble=quick", "eps_levels=[0,0.5,1]")
-SHARED = ("images=512", "part_size=128", "eps_levels=[0,0.5,1]", "ensemble.norms=[linf]")
+SHARED = ("images=1024", "part_size=128", "eps_levels=[0,0.5,1]", "ensemble.norms=[linf]")
 WAYS = ((1, 1), (2, 1), (1, 2))  # processes, and threads of each; the last bits depend on the number of threads
 ROUNDS = 3
 HERE = Path(__file__).parent
@@ -30,9 +33,8 @@ def swept(checkpoint: str, store: str, folder: Path, *overrides: str) -> tuple[f
     return int(done.stdout.split()[-1]) / 1024, time.perf_counter() - begin
 
 
-def main(checkpoint: str, store: str) -> None:
-    """Write ``memory.csv`` and ``shared.csv`` beside this file."""
-    folder = Path("out/scale")
+def memory(checkpoint: str, store: str, folder: Path) -> None:
+    """Write ``memory.csv`` beside this file."""
     with (HERE / "memory.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["images", "peak_mib", "seconds"])
@@ -40,6 +42,14 @@ def main(checkpoint: str, store: str) -> None:
             peak, seconds = swept(checkpoint, store, folder, f"images={images}", *MEMORY)
             writer.writerow([images, round(peak), round(seconds)])
             print(f"{images} images: {peak:.0f} MiB, {seconds:.0f} s", flush=True)
+
+
+def shared(checkpoint: str, store: str, folder: Path) -> None:
+    """Write ``shared.csv`` beside this file.
+
+    Raises:
+        AssertionError: If one process and two give different tables.
+    """
     with (HERE / "shared.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["processes", "threads", "round", "seconds"])
@@ -54,4 +64,4 @@ def main(checkpoint: str, store: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"memory": memory, "shared": shared}[sys.argv[1]](*sys.argv[2:], Path("out/scale"))

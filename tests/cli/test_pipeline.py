@@ -67,6 +67,11 @@ def test_the_overrides_of_the_training_compose_and_are_for_the_simulator_alone(
     assert settings(None, "experiment=camera")["train"] == settings(str(tmp_path))["train"] == ""
 
 
+def test_the_settings_in_the_repository_are_complete() -> None:
+    kept = OmegaConf.load(Path(__file__).parents[2] / PARAMS)
+    assert set(kept) == set(settings(None))  # for a `dvc repro` without `make run`
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="is not a folder"):
         settings(str(tmp_path / "nowhere"))

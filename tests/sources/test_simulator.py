@@ -34,16 +34,22 @@ def test_pictures_have_the_documented_size_name_and_hash() -> None:
         assert picture.pixels.shape == (96, 128, 3)
         assert picture.pixels.dtype == np.uint8
         assert picture.pixels.flags.c_contiguous
-        assert picture.group == hashlib.sha256(picture.pixels.tobytes()).hexdigest()
+        assert picture.content == hashlib.sha256(picture.pixels.tobytes()).hexdigest()
     assert len({picture.group for picture in pictures}) == 3
 
 
 def test_a_picture_depends_on_seed_and_index_alone() -> None:
-    all_of_them = [picture.group for picture in read_all(simulator())[0]]
-    assert [picture.group for picture in read_all(simulator())[0]] == all_of_them
-    assert [picture.group for picture in read_all(simulator(number=2))[0]] == all_of_them[:2]
-    assert [picture.group for picture in read_all(simulator(number=3))[0]][2] == all_of_them[2]
-    assert read_all(simulator(seed=1))[0][0].group != all_of_them[0]
+    all_of_them = [picture.content for picture in read_all(simulator())[0]]
+    assert [picture.content for picture in read_all(simulator())[0]] == all_of_them
+    assert [picture.content for picture in read_all(simulator(number=2))[0]] == all_of_them[:2]
+    assert [picture.content for picture in read_all(simulator(number=3))[0]][2] == all_of_them[2]
+    assert read_all(simulator(seed=1))[0][0].content != all_of_them[0]
+
+
+def test_the_split_of_a_scene_does_not_depend_on_its_pixels() -> None:
+    one, other = (read_all(simulator(seed=seed))[0] for seed in (0, 1))
+    assert [picture.content for picture in one] != [picture.content for picture in other]
+    assert [picture.group for picture in one] == [picture.group for picture in other]
 
 
 def test_pictures_are_not_flat() -> None:

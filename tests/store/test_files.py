@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 import torch
 from configs import IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose
 from filelock import FileLock
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 from toys import CUTTER, Textures, toy_task
 
 from advforensics.cli.identity import identity
 from advforensics.detectors.checkpoint import load_checkpoint
 from advforensics.store import shards
 from advforensics.store.building import build
-from advforensics.store.datamodule import PatchData
+from advforensics.store.datamodule import PatchData, TrainingOrder, TrainingPatches
 from advforensics.store.files import CACHE, CACHE_GIB, GIB, Address, Folder
 from advforensics.store.reading import PatchDataset, PatchStore
 from advforensics.sweep import sweep
@@ -142,6 +145,32 @@ def test_a_store_of_one_window_is_shuffled_as_a_whole(many_shards: Path) -> None
     indices = np.concatenate([batch for batch, _ in order])
     shuffled = np.random.default_rng([1, 0]).permutation(len(PatchDataset(data.store, "train")))
     assert np.array_equal(indices, shuffled[: len(indices)])
+
+
+def test_the_next_window_is_fetched_while_one_is_read(many_shards: Path, cache: Path) -> None:
+    dataset = TrainingPatches(PatchStore(f"file://{many_shards}"), None)
+    number, announced = dataset.shard.max() + 1, list[NDArray[np.int64]]()
+    batches = list(TrainingOrder(dataset.shard, 4, 1, seed=1, announce=announced.append))
+    in_order = list(dict.fromkeys(np.concatenate([dataset.shard[indices] for indices, _ in batches])))
+    assert [len(shards) for shards in announced] == [8, *[4] * (number // 4 - 2), number % 4, 0]
+    for begin in range(0, number, 4):
+        assert set(np.concatenate(announced)[begin : begin + 4]) == set(in_order[begin : begin + 4])
+    order = TrainingOrder(dataset.shard, 4, 8, seed=1, announce=dataset.fetch)
+    next(iter(DataLoader(dataset, sampler=order, batch_size=None)))
+    wanted = {PatchStore(many_shards).files.digests()[dataset._names[shard]] for shard in announced[0]}
+    deadline = time.monotonic() + 60
+    while not wanted <= {path.stem for path in cache.glob("*.npy")}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_windows_that_the_cache_cannot_hold_are_refused(many_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_GIB, str(8 * PatchDataset(PatchStore(many_shards), "train").shard_bytes / GIB))
+    data = PatchData(f"file://{many_shards}", 8, None, seed=1)
+    with pytest.raises(ValueError, match=rf"shuffle_gib=4: .* not two windows .*: lower .* or raise {CACHE_GIB}"):
+        data.train_dataloader()
+    data._window_bytes = 4 * PatchDataset(PatchStore(many_shards), "train").shard_bytes
+    data.train_dataloader()
 
 
 def copy_of(store: Path, folder: Path) -> str:

@@ -33,13 +33,10 @@ def settings(photos: str | None, prepare: str = "") -> dict[str, object]:
     """
     if photos is None:
         name, inputs, seeds = _run_name(prepare) or "simulator", "conf/source", "1"
-        # A first look should be quick: half the patches, a light front end, long steps, one norm, few images, and no
-        # radius at which most of them stand. Other questions get the default training, for they may need another.
+        # A first look should be quick: half the patches, a light training, one norm, few images, and no radius at which
+        # most of them stand. Other questions get the default training, for they may need another.
         source = prepare or "source=simulator patches.per_photograph=24"
-        quick = (
-            "detector.model.front_end.filters=2 batch_size=32 defense.module.optimizer.lr=0.012 trainer.max_epochs=9"
-        )
-        train = "" if prepare else quick
+        train = "" if prepare else "experiment=quick"
         sweep = "images=192 eps_levels=[0,0.25,0.5,1,2,4,8] ensemble.norms=[linf]"
     else:
         folder = Path(photos).expanduser().resolve()

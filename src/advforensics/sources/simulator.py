@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advforensics.sources.base import Picture, Rejection, Source
+from advforensics.sources.base import Annotation, Picture, Rejection, Source
 from advforensics.sources.compact import CompactCameras
 from advforensics.sources.scenes import Scenes
 
@@ -39,4 +39,6 @@ class Simulator(Source):
         light = self.scenes.light(index)
         if isinstance(light, Rejection):
             return light
-        return Picture.simulated(f"scene-{index:06d}", self.camera.draw(rng).photograph(light, rng))
+        scene = f"scene-{index:06d}"
+        # Named, so that its split does not depend on how a processor rounds the last digits of the pixels.
+        return Picture.simulated(scene, self.camera.draw(rng).photograph(light, rng), Annotation(scene=scene))

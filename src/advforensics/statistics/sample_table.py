@@ -3,7 +3,7 @@
 Attacks form a cascade, from cheap to strong, over ascending radii. A row holds the state of an image after an attack
 and all before it, at this radius and all below. Columns:
 
-- ``sample_id``, ``group`` (content hash of the photograph), ``label``;
+- ``sample_id``, ``group`` (hash of the scene), ``label``;
 - ``norm``, ``domain``, ``attack``, ``eps_levels`` (radius; 0 holds the clean picture, in the domain ``jpeg`` the clean
   picture saved as JPEG), ``knowledge`` (``white box``, ``black box``
   or ``postprocessing``);

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from advforensics.store.files import GIB
+from advforensics.store.files import CACHE_GIB, GIB
 from advforensics.store.reading import Batch, PatchDataset, PatchStore
 
 GPU_WORKERS = 2  # a batch takes 1 ms to read, and a step on a GPU little more
@@ -45,7 +45,7 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
 
     A store that is larger than memory, or than the cache of a remote one, must not be read all over at once. So an
     epoch goes through its shards in windows: the shards in random order, so many at a time, and the patches of these in
-    random order. A store of one window is shuffled as a whole.
+    random order. A store of one window is shuffled as a whole. When a window begins, it and the next one are announced.
 
     Args:
         shard: Number of the shard of each training image, ``(N,)``.
@@ -54,6 +54,7 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
         seed: Seeds the order and the integers.
         replays: Times that each batch comes in a row; the number of steps in an epoch stays the same.
         rank, processes: Number of this process, and of all.
+        announce: Called with the numbers of the shards that will be needed soon.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
         replays: int = 1,
         rank: int = 0,
         processes: int = 1,
+        announce: Callable[[NDArray[np.int64]], None] = lambda shards: None,
     ) -> None:
-        self.shard, self.window = shard, window
+        self.shard, self.window, self.announce = shard, window, announce
         self.batch_size, self.seed, self.replays = batch_size, seed, replays
         self.rank, self.processes = rank, processes
         self.epoch = 0
@@ -84,8 +86,13 @@ class TrainingOrder(Sampler[tuple[NDArray[np.int64], NDArray[np.int64]]]):
         order, draws = rng.permutation(len(self.shard)), rng.integers(2**31, size=len(self.shard))
         window = rng.permutation(self.shard.max() + 1) // self.window  # of each shard
         order = order[np.argsort(window[self.shard[order]], kind="stable")]
+        announced = -1
         for step in range(len(self)):
             first = step // self.replays * self.batch_size
+            if (upcoming := int(window[self.shard[order[first]]]) + 1) > announced:
+                soon = np.flatnonzero((window > announced) & (window <= upcoming))
+                self.announce(soon[np.argsort(window[soon], kind="stable")])
+                announced = upcoming
             mine = slice(first + self.rank, first + self.batch_size, self.processes)
             yield order[mine], draws[mine]
 
@@ -125,7 +132,8 @@ class PatchData(pl.LightningDataModule):
         """Return shuffled, augmented batches of equal size.
 
         Raises:
-            ValueError: If the split has fewer images than a batch, or processes cannot share a batch evenly.
+            ValueError: If the split has fewer images than a batch, processes cannot share a batch evenly, or the cache
+                of a store at an address cannot hold two windows.
         """
         dataset = TrainingPatches(self.store, self._augment)
         if len(dataset) < self.batch_size:
@@ -134,7 +142,15 @@ class PatchData(pl.LightningDataModule):
         if self.batch_size % processes:
             raise ValueError(f"batch_size={self.batch_size} cannot be shared evenly by {processes} processes")
         window = max(1, int(self._window_bytes / dataset.shard_bytes))
-        order = TrainingOrder(dataset.shard, window, self.batch_size, self._seed, self._replays, rank, processes)
+        cached, shards = self.store.files.most, int(dataset.shard.max()) + 1
+        if cached is not None and min(2 * window, shards) * dataset.shard_bytes > cached:
+            raise ValueError(
+                f"shuffle_gib={self._window_bytes / GIB:g}: the cache holds {cached / GIB:g} GiB, not two windows of"
+                f" that size, so shards would be copied again and again: lower shuffle_gib or raise {CACHE_GIB}"
+            )
+        order = TrainingOrder(
+            *(dataset.shard, window, self.batch_size, self._seed, self._replays, rank, processes, dataset.fetch)
+        )
         return self._loader(dataset, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -20,7 +20,7 @@ from advforensics.persistence.provenance import sha256
 
 CACHE = "ADVFORENSICS_CACHE"  # environment: the folder of the cache
 CACHE_GIB = "ADVFORENSICS_CACHE_GIB"  # environment: what it may hold
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 T = TypeVar("T")
 
 
@@ -50,6 +50,12 @@ class Folder:
     def open(self, name: str, reader: Callable[[Path], T]) -> T:
         """Return what a reader makes of a file."""
         return reader(self.folder / name)
+
+    def fetch(self, name: str) -> None:
+        """Have the system keep a file in memory, so that what reads it here and there need not wait for the disk."""
+        with (self.folder / name).open("rb") as stream:
+            while stream.read(MIB):
+                pass
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of the files that match a pattern."""
@@ -112,6 +118,10 @@ class Address:
             os.utime(cached)
             self._make_room(folder, cached)
             return reader(cached)
+
+    def fetch(self, name: str) -> None:
+        """Copy a listed file into the cache."""
+        self.open(name, lambda path: None)
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of the files that match a pattern."""

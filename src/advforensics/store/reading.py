@@ -4,9 +4,11 @@ import hashlib
 import json
 import mmap
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -154,6 +156,16 @@ class PatchDataset(Dataset[Batch]):
         for number in np.unique(shard):
             patches[shard == number] = self._opened(int(number))[row[shard == number]]
         return torch.from_numpy(patches)
+
+    def fetch(self, shards: Iterable[int]) -> None:
+        """Begin to bring shards near, while the caller goes on: into the cache, or from the disk into memory."""
+
+        def bring() -> None:
+            with suppress(OSError, ValueError):  # whoever reads the shard meets the error
+                for number in shards:
+                    self._store.files.fetch(self._names[number])
+
+        Thread(target=bring, daemon=True).start()  # the end of the process ends it
 
     def release(self) -> None:
         """Give back the memory of the files' pages: else all that was ever read counts as this process's."""
