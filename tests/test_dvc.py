@@ -1,5 +1,7 @@
 """The pipeline in ``dvc.yaml``: what a stage depends on is what its command imports, so that no edit goes unnoticed."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,9 @@ def test_what_is_imported_is_seen(tmp_path: Path) -> None:
     )
     assert {"a.b", "d"} <= set(imported(module))
     assert "c" not in set(imported(module))
+
+
+def test_what_python_compiles_beside_a_source_is_no_change_of_it() -> None:
+    for name, ignored in (("__pycache__/base.cpython-311.pyc", True), ("base.py", False)):
+        asked = [sys.executable, "-m", "dvc", "check-ignore", "--quiet", f"src/advforensics/sources/{name}"]
+        assert (subprocess.run(asked, cwd=PROJECT, check=False).returncode == 0) == ignored
