@@ -15,7 +15,7 @@ from pathlib import Path
 
 from experiments.preparing.kill import digests, start
 
-REPEATS = 3
+REPEATS = 1  # 3 for few pictures
 
 
 def processor_seconds() -> float:
