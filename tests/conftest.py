@@ -112,7 +112,7 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
         svg.write_text("<svg></svg>")
         return png, svg
 
-    for command in ("prepare", "report", "sweep", "transfer"):
+    for command in ("prepare", "report", "assessment", "transfer"):
         monkeypatch.setattr(f"advforensics.{command}.save", save)
 
 

@@ -28,13 +28,15 @@ REQUIRED = {
     "sweep": ["checkpoint=checkpoint.pt", "folder=."],
     "report": ["runs=runs"],
 }
+REQUIRED["audit"] = ["target=onnx", "target.path=file", "pictures=."]
 REQUIRED |= {"transfer": ["checkpoints=runs"], "certify": ["checkpoint=checkpoint.pt"]}
 MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost:5000"]}
 MISSING["distillation"] = ["defense.module.teacher=null"]
-MISSING |= {name: ["target.path=file"] for name in ("exported", "onnx", "torchscript")}
+MISSING |= {name: ["target.path=file"] for name in ("exported", "huggingface", "onnx", "torchscript")}
 MISSING |= {
     "target=module": ["target.path=file", "target.module._target_=torch.nn.Flatten"],
     "detector=module": ["detector.model.network._target_=torch.nn.Flatten"],
+    "http": ["target.url=http://127.0.0.1/judge", "folder=."],
     "callable": ["target.function._target_=math.sqrt"],
 }
 # Which command has a group, and where.

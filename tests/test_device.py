@@ -36,7 +36,10 @@ from advforensics.evaluation.settings import SweepSettings
 from advforensics.evaluation.stand_in import StandIn, fit_surrogate
 from advforensics.persistence.journal import Journal
 from advforensics.sweep import sweep
+from advforensics.targets.answers import Answers
 from advforensics.targets.black_box import BlackBox
+from advforensics.targets.foreign import Foreign
+from advforensics.targets.preprocessing import Preprocessing, WithOriginal
 from advforensics.transfer import transfer
 
 SECOND = torch.device(second_device.NAME)
@@ -142,6 +145,27 @@ def test_both_kinds_of_certificate() -> None:
 def test_logits_come_back_to_where_the_images_are() -> None:
     detector, there = on_both()
     assert torch.allclose(predict(there, whole_levels(), 4), predict(detector, whole_levels(), 4), atol=1e-5)
+
+
+def test_somebody_elses_detector_behind_its_preprocessing() -> None:
+    def theirs(levels: Tensor) -> Tensor:
+        assert levels.device.type == "cpu"
+        return levels.movedim(3, 1).float() / 255
+
+    found = []
+    for network in on_both():
+        before = WithOriginal(
+            Preprocessing(resize=32, crop=28, mean=0.5, std=0.5), lambda levels: theirs(levels)[..., :28, :28]
+        )
+        detector = Foreign(network, Answers("logits", list("abc"), list("cab")), before).eval()
+        images = batch(network)[0]
+        detector.to(images.device)
+        detector.preprocessing.rebuilt.to(images.device)
+        inputs = images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(detector(inputs)[:, 0].sum(), inputs)
+        found.append((detector(images + 0.3 / 255).detach().cpu(), gradient.cpu()))
+    for on_cpu, there in zip(*found, strict=True):
+        torch.testing.assert_close(on_cpu, there)
 
 
 def test_postprocessing() -> None:

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +21,9 @@ from configs import IGNORE_LIGHTNING_WARNINGS, TINY_DETECTOR, Compose, config
 from dvc.cli.parser import get_main_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from test_configs import MISSING, REQUIRED, assert_callable
 from toys import brightness
 
@@ -42,6 +45,7 @@ SMALL = {  # what makes its commands quick
     "sweep": ("images=16", "eps_levels=[0,0.5,1]", "ensemble.attacks.fmn.steps=5", "ensemble.attacks.apgd_ce.steps=5"),
     "transfer": ("images=16", "attack.build.steps=2"),
     "certify": ("images=16",),
+    "audit": ("images=8", "probed=4", "ensemble.without_gradients.attacks.square.build.n_queries=10"),
     "report": ("resamples=50",),
 }
 
@@ -104,8 +108,18 @@ def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content)
     package = ModuleType("mypackage")
-    vars(package).update(Net=lambda **options: None, ask=brightness)
+    vars(package).update(Net=lambda **options: None, ask=brightness, score=score)
     monkeypatch.setitem(sys.modules, "mypackage", package)
+    for name in ("real", "fake"):
+        (tmp_path / "photos" / "labelled" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.random.default_rng(number).integers(0, 128, (32, 40, 3)) + 100 * (name == "fake")
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / "labelled" / name / f"{number}.png")
+
+
+def score(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probability of a fake, by brightness."""
+    return np.asarray(np.clip(2 * images.mean(axis=(1, 2, 3)) - 0.5, 0, 1), dtype=np.float32)
 
 
 def test_readme_is_short() -> None:
@@ -214,7 +228,7 @@ def run(command: str, config: DictConfig) -> None:
 
 
 @IGNORE_LIGHTNING_WARNINGS
-@pytest.mark.usefixtures("sketched", "unprobed", "unscored")
+@pytest.mark.usefixtures("own_files", "sketched", "unprobed", "unscored")
 def test_the_running_example_runs_and_its_tables_are_explained(composed: Compose, tmp_path: Path) -> None:
     example = [words for words in commands("advforensics") if any(RUNNING in word for word in words)]
     assert {words[1] for words in example} == set(COMMANDS)

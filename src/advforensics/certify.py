@@ -20,6 +20,7 @@ from advforensics.persistence.journal import Journal
 from advforensics.persistence.unfinished import unfinished_folder, without
 from advforensics.store.reading import PatchStore
 from advforensics.targets.loading import load, results_folder
+from advforensics.targets.question import Question
 
 log = logging.getLogger(__name__)
 WHERE = ("accelerator", "devices")  # keys of the config that no result depends on
@@ -42,7 +43,7 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     if not cfg.linear and not cfg.smoothing:
         raise ValueError("certify: `linear` and `smoothing` are empty; give norms for the one or options for the other")
     store = PatchStore(cfg.store)
-    trained = load(cfg.target, store)
+    trained = load(cfg.target, Question.of(store))
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"
     fabric = open_fabric(cfg.accelerator, cfg.devices)
     if fabric.device.type == "mps":

@@ -51,7 +51,8 @@ def test_elsewhere_batches_double_until_memory_is_full(
 def test_the_number_is_found_once_and_a_configured_one_is_kept(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     found = choose_batch_size("auto", [tiny_detector()], (1, 128, 128), 256, journal)
-    assert choose_batch_size("auto", [tiny_detector()], (1, 32, 32), 256, journal) == found == 16
+    assert choose_batch_size("auto", [tiny_detector()], (1, 128, 128), 3, journal) == found == 16
+    assert choose_batch_size("auto", [tiny_detector()], (1, 32, 32), 256, journal) == 64  # of each shape
     assert choose_batch_size(7, [tiny_detector()], (1, 32, 32), 256, journal) == 7
 
 

@@ -74,7 +74,7 @@ def test_what_only_black_boxes_have_attacked_is_at_most_so_robust() -> None:
     for knowledge, written in (("black box", True), ("white box", False)):
         table = curves(samples.assign(knowledge=knowledge), resamples=20)
         (finding,) = robustness_sentences(table, Curve("linf", "float"), 0.5, "real", {"baseline": []})
-        assert ("right on clean pictures, at most " in finding) is written
+        assert ("falsely accused, at most " in finding) is written
         assert " under attack when " in finding
 
 

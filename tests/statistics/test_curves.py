@@ -43,6 +43,7 @@ def test_there_is_a_row_per_condition_and_metric_with_the_sample_size(table: pd.
     assert set(table["metric"]) == {
         *("accuracy", "balanced_accuracy", "attack_success_rate", "auroc"),
         *("success_linf_levels", "success_rms_levels", "success_l2", "clean_prediction_share", "passes_as_pristine"),
+        "false_accusations",
     }
 
 
@@ -130,6 +131,23 @@ def test_an_image_passes_as_pristine_after_any_attack_even_if_another_fooled_it_
     samples["correct"] = samples["predicted"] == samples["label"]
     passes = rows_of(curves(samples, resamples=10), "passes_as_pristine").xs(1.0, level="eps_levels")["estimate"]
     assert passes.droplevel(["defense", "norm", "domain"]).to_dict() == {"fgsm": 0, "pgd": 0.5, WORST: 0.5}
+
+
+def test_who_calls_a_pristine_picture_anything_else_accuses_it_falsely(
+    samples: pd.DataFrame, table: pd.DataFrame
+) -> None:
+    accused = rows_of(table, "false_accusations")["estimate"].xs(0.0, level="eps_levels")
+    for defense, values in accused.groupby("defense"):
+        rows = samples[(samples["defense"] == defense) & (samples["eps_levels"] == 0) & (samples["label"] == 0)]
+        expected = (rows["predicted"] != 0).groupby(rows["seed"]).mean().mean()
+        assert values.to_numpy() == pytest.approx(expected, abs=1e-12)
+    assert "false_accusations" not in set(curves(without_null(samples), resamples=10)["metric"])
+
+
+def without_null(samples: pd.DataFrame) -> pd.DataFrame:
+    other = samples.copy()
+    other.attrs = {**samples.attrs, "null_first": False}
+    return other
 
 
 def test_every_curve_starts_from_clean_accuracy_at_radius_zero(samples: pd.DataFrame, table: pd.DataFrame) -> None:

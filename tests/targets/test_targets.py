@@ -2,15 +2,16 @@
 
 import hashlib
 import logging
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torchattacks
 from configs import TINY_DETECTOR, Compose
+from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from advforensics.detectors.cost import counted
 from advforensics.store.reading import PatchStore
 from advforensics.targets.black_box import BlackBox
 from advforensics.targets.loading import load, results_folder
+from advforensics.targets.question import Question
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
 K = len(toy_task().classes)
@@ -116,8 +118,10 @@ def net() -> Net:
 
 def config(kind: str, **options: Any) -> DictConfig:
     """Return a target's config as a sweep composes it."""
-    merged = OmegaConf.merge(OmegaConf.load(config_dir() / "target" / f"{kind}.yaml"), options)
-    cfg = OmegaConf.create({"checkpoint": None, "target": merged})
+    changed = {"checkpoint": None, "target": options}
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        composed = compose("sweep", [f"target={kind}"])
+    cfg = OmegaConf.unsafe_merge(OmegaConf.create({"checkpoint": None, "target": composed.target}), changed)
     target: DictConfig = cfg.target
     return target
 
@@ -142,14 +146,15 @@ def write(net: nn.Module, kind: str, folder: Path, batch: int | None = None) -> 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
 def test_a_network_from_a_file_has_the_same_logits(kind: str, net: Net, opened: PatchStore, tmp_path: Path) -> None:
     target = write(net, kind, tmp_path)
-    trained, images = load(target, opened), random_images(5)
+    trained, images = load(target, Question.of(opened)), random_images(5)
     torch.testing.assert_close(trained.detector(images), net(images))
     assert trained.gradients
     assert (trained.classes, trained.shape) == (opened.classes, opened.shape)
+    name = "Net" if kind == "module" else Path(target.path).stem
     assert trained.provenance() == {
         "task": "toy",
-        "detector": "Net" if kind == "module" else Path(target.path).stem,
-        "defense": "unknown",
+        "detector": name,
+        "defense": name,
         "seed": 0,
         "checkpoint": hashlib.sha256(Path(target.path).read_bytes()).hexdigest(),
         "commit": "",
@@ -159,7 +164,7 @@ def test_a_network_from_a_file_has_the_same_logits(kind: str, net: Net, opened: 
 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "frozen", "exported"])
 def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: PatchStore, tmp_path: Path) -> None:
-    detector, images = load(write(net, kind, tmp_path), opened).detector, random_images(5, seed=1)
+    detector, images = load(write(net, kind, tmp_path), Question.of(opened)).detector, random_images(5, seed=1)
     labels = detector(images).argmax(dim=1)
     pgd = TorchAttack("pgd", torchattacks.PGD, "linf", relative_step=0.25)
     with counted(detector) as cost:
@@ -182,7 +187,7 @@ def test_a_network_from_a_file_can_be_attacked(kind: str, net: Net, opened: Patc
 def test_a_program_exported_for_one_batch_size_takes_any(
     number: int, net: Net, opened: PatchStore, tmp_path: Path
 ) -> None:
-    detector = load(write(net, "exported", tmp_path, batch=4), opened).detector
+    detector = load(write(net, "exported", tmp_path, batch=4), Question.of(opened)).detector
     images = random_images(number).requires_grad_()
     torch.testing.assert_close(detector(images), net(images))
     (found,) = torch.autograd.grad(detector(images)[:, 0].sum(), images)
@@ -203,21 +208,21 @@ def test_a_checkpoint_has_its_own_provenance(composed: Compose, opened: PatchSto
         commit="abc",
     )
     certify = composed("certify", "checkpoint=checkpoint.pt")
-    trained = load(certify.target, opened)
+    trained = load(certify.target, Question.of(opened))
     assert (trained.seed, trained.commit, trained.gradients) == (5, "abc", True)
     assert results_folder(certify.target) == Path()
 
 
 def test_a_missing_detector_is_an_error_that_says_what_to_give(opened: PatchStore) -> None:
     with pytest.raises(ValueError, match="checkpoint=PATH"):
-        load(config("checkpoint"), opened)
+        load(config("checkpoint"), Question.of(opened))
 
 
 def test_a_detached_detector_has_no_gradients_and_a_warning_says_so(
     opened: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not load(write(Detached().eval(), "module", tmp_path), opened).gradients
+        assert not load(write(Detached().eval(), "module", tmp_path), Question.of(opened)).gradients
     assert "its logits are detached from the picture, so attacks know its answers alone" in caplog.text
 
 
@@ -226,7 +231,7 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
     options: dict[str, Any] = {"_target_": f"{__name__}.{function}"}
     options |= {"_partial_": False, "factor": 1.0} if function == "CallableInstance" else {}
     target = config("callable", function=options)
-    trained, images = load(target, opened), random_images(3).requires_grad_()
+    trained, images = load(target, Question.of(opened)), random_images(3).requires_grad_()
     logits = trained.detector(images)
     np.testing.assert_allclose(logits.numpy(), linear(images.detach().numpy()), rtol=1e-6)
     assert not trained.gradients
@@ -240,8 +245,8 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("one_logit", "one logit per picture.*torch.cat"),
-        ("two_logits", "has 3 classes: pristine, blur, larger"),
+        ("one_logit", r"returns \(2, 1\), but .* pristine, blur, larger means \(N, 3\).*target.answers=logit"),
+        ("two_logits", r"returns \(2, 2\), but .* pristine, blur, larger means \(N, 3\).*target.labels="),
         ("nan_logits", "not finite"),
         ("too_few", r"\(1, 3\) for 2 pictures"),
         ("fails", "KeyError: 'no such server'"),
@@ -249,14 +254,14 @@ def test_a_callable_is_a_black_box(function: str, opened: PatchStore) -> None:
 )
 def test_an_unsuitable_callable_is_refused_with_the_reason(function: str, reason: str, opened: PatchStore) -> None:
     with pytest.raises(ValueError, match=reason):
-        load(config("callable", function={"_target_": f"{__name__}.{function}"}), opened)
+        load(config("callable", function={"_target_": f"{__name__}.{function}"}), Question.of(opened))
 
 
 def test_pictures_of_another_shape_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
     path = tmp_path / "large.pt2"
     torch.export.save(torch.export.export(net, (random_images(4, size=40),)), path)
     with pytest.raises(ValueError, match=r"fails on pictures \(2, 1, 32, 32\)"):
-        load(config("exported", path=str(path)), opened)
+        load(config("exported", path=str(path)), Question.of(opened))
 
 
 @pytest.mark.parametrize("kind", ["module", "torchscript", "exported", "onnx"])
@@ -264,67 +269,45 @@ def test_a_missing_file_and_one_of_another_kind_are_refused(kind: str, opened: P
     path = tmp_path / "file"
     target = config(kind, path=str(path), **({"module": {"_target_": f"{__name__}.Net"}} if kind == "module" else {}))
     with pytest.raises(FileNotFoundError, match=r"target\.path=PATH"):
-        load(target, opened)
+        load(target, Question.of(opened))
     path.write_text("hello")
     with pytest.raises(ValueError, match=str(path)):
-        load(target, opened)
+        load(target, Question.of(opened))
 
 
 def test_weights_that_do_not_fit_and_code_are_refused(net: Net, opened: PatchStore, tmp_path: Path) -> None:
     target = write(net, "module", tmp_path)
     with pytest.raises(ValueError, match="do not fit Net"):
-        load(OmegaConf.merge(target, {"module": {"width": 5}}), opened)  # type: ignore[arg-type]
+        load(OmegaConf.merge(target, {"module": {"width": 5}}), Question.of(opened))  # type: ignore[arg-type]
     torch.save(net, target.path)  # a whole module: unpickling it would run code
     with pytest.raises(ValueError, match="tensors only"):
-        load(target, opened)
+        load(target, Question.of(opened))
     torch.save({"state_dict": net.state_dict(), "epoch": 3}, target.path)
     images = random_images(2)
-    torch.testing.assert_close(load(target, opened).detector(images), net(images))
+    torch.testing.assert_close(load(target, Question.of(opened)).detector(images), net(images))
 
 
-# An ONNX file written by hand, without a package: the messages that onnx.proto describes, as protocol buffers.
-
-
-def field(number: int, value: int | bytes | str) -> bytes:
-    """Encode one field: a number, or bytes with their length."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def varint(value: int) -> bytes:
-    """Encode a number with seven bits per byte."""
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
-
-
-def onnx_file(weight: NDArray[np.float32], bias: NDArray[np.float32], batch: int, side: int) -> bytes:
+def onnx_file(weight: NDArray[np.float32], bias: NDArray[np.float32], batch: int | str, side: int) -> bytes:
     """Return a model that flattens pictures ``(batch, 1, side, side)`` and multiplies them by ``weight``."""
-
-    def tensor(name: str, values: NDArray[np.float32]) -> bytes:
-        sizes = b"".join(field(1, size) for size in values.shape)
-        return sizes + field(2, 1) + field(8, name) + field(9, struct.pack(f"<{values.size}f", *values.ravel()))
-
-    def value_info(name: str, *sizes: int) -> bytes:
-        shape = b"".join(field(1, field(1, size)) for size in sizes)
-        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
-
-    def node(kind: str, inputs: list[str], output: str) -> bytes:
-        return b"".join(field(1, name) for name in inputs) + field(2, output) + field(3, output) + field(4, kind)
-
-    graph = field(1, node("Flatten", ["images"], "flat")) + field(1, node("Gemm", ["flat", "weight", "bias"], "logits"))
-    graph += field(2, "net") + field(5, tensor("weight", weight)) + field(5, tensor("bias", bias))
-    graph += field(11, value_info("images", batch, 1, side, side)) + field(12, value_info("logits", batch, len(bias)))
-    return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13))
+    pictures = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [batch, 1, side, side])
+    logits = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [batch, len(bias)])
+    flat = onnx.helper.make_node("Flatten", ["images"], ["flat"])
+    product = onnx.helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"])
+    weights = [onnx.numpy_helper.from_array(values, name) for name, values in (("weight", weight), ("bias", bias))]
+    graph = onnx.helper.make_graph([flat, product], "net", [pictures], [logits], weights)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    content: bytes = model.SerializeToString()
+    return content
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-def test_an_onnx_file_is_a_black_box_for_batches_of_any_size(batch: int, opened: PatchStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [1, 4, "N"])
+def test_an_onnx_file_is_a_black_box_for_batches_of_any_size(
+    batch: int | str, opened: PatchStore, tmp_path: Path
+) -> None:
     rng, path = np.random.default_rng(0), tmp_path / "net.onnx"
     weight, bias = rng.normal(size=(1024, K)).astype(np.float32), rng.normal(size=K).astype(np.float32)
     path.write_bytes(onnx_file(weight, bias, batch, side=32))
-    trained = load(config("onnx", path=str(path)), opened)
+    trained = load(config("onnx", path=str(path)), Question.of(opened))
     assert (trained.name, trained.gradients) == ("net", False)
     for number in (1, 4, 5):
         images = random_images(number)

@@ -136,8 +136,8 @@ def _values(logits: Tensor, classes: int) -> list[Alarm]:
             "too_few_logits",
             logits.shape[1] < max(classes, 2),
             f"{logits.shape[1]} logits for labels of {classes} classes",
-            "With one logit cross-entropy is always 0, and no attack finds a gradient. Return a logit for each class; a"
-            " binary output z of shape (N, 1) becomes torch.cat([0 * z, z], dim=1).",
+            "With one logit cross-entropy is always 0, and no attack finds a gradient. Return one for each class; for a"
+            " binary output say target.answers=logit.",
         ),
         Alarm(
             "not_finite",
@@ -151,7 +151,7 @@ def _values(logits: Tensor, classes: int) -> list[Alarm]:
             f"outputs lie in [{logits.min():.3g}, {logits.max():.3g}], and their sum per image lies in"
             f" [{sums.min():.4g}, {sums.max():.4g}]",
             "Losses apply softmax once more, which flattens them where the detector is sure (Carlini & Wagner 2016,"
-            " 1608.04644). Return logits: leave out the softmax, or take its logarithm.",
+            " 1608.04644). Say target.answers=probabilities, or leave out the softmax.",
         ),
     ]
 

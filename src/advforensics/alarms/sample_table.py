@@ -56,8 +56,9 @@ def _collapsed(samples: pd.DataFrame) -> Alarm:
         bool(wrong >= 0.9),
         f"the most frequent answer, class {favourite}, is given to {share:.1%} of clean images ({labelled:.1%} belong"
         f" to it), and to {wrong:.1%} of the {len(others)} clean images of other classes",
-        "The detector gives one answer to everything, so a flat curve is no robustness. Lower the strength of the"
-        " defence or raise it slowly, train longer, and read balanced accuracy.",
+        "The detector gives one answer to everything, so a flat curve is no robustness. In a training, lower the"
+        " strength of the defence or raise it slowly. Somebody else's detector may want its pictures in another way:"
+        " target.preprocessing.",
     )
 
 
@@ -86,7 +87,8 @@ def _black_box_only(samples: pd.DataFrame) -> Alarm:
         len(attacks) > 0 and len(white) == 0,
         f"{len(white)} of {attacks['attack'].nunique()} attacks saw gradients of the detector itself",
         "Its curve is an upper bound: whoever has the detector, or more queries, may turn more images. Rely on it only"
-        " while nobody else has it. For a verdict, attack its weights: target=module, torchscript or exported.",
+        " while nobody else has it. For a verdict, attack its weights: target=huggingface, module, torchscript or"
+        " exported.",
     )
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
     "train": "one detector, trained with one defence",
     "sweep": "attacks x radii against one detector",
+    "audit": "somebody else's detector on a labelled folder, from clean pictures to the report",
     "transfer": "pictures made on one detector, tried on another, for every pair",
     "certify": "proven radii of one detector, beside its sweep",
     "report": "sample tables -> curves, figures, one page",

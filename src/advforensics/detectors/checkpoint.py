@@ -33,6 +33,7 @@ class TrainedDetector:
         defense: Name of the defence.
         seed: Seed of its training.
         gradients: Whether it has gradients of its own with respect to the images.
+        files_only: Whether it takes picture files, and so nothing between whole levels.
     """
 
     detector: nn.Module
@@ -45,6 +46,7 @@ class TrainedDetector:
     defense: str
     seed: int
     gradients: bool = True
+    files_only: bool = False
 
     def provenance(self) -> dict[str, Any]:
         """Return the columns that this detector adds to every row of a sample table."""

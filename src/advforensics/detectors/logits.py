@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from advforensics.detectors.device import device_of
 
 
+class UnfitError(ValueError):
+    """A network does not return what it was said to return; the message goes on after its name."""
+
+
 def probe(
     detector: nn.Module,
     shape: Sequence[int],
@@ -36,6 +40,8 @@ def probe(
     pictures = f"pictures {tuple(images.shape)}, float32 in [0, 1]"
     try:
         logits = detector(images)
+    except UnfitError as error:
+        raise ValueError(f"{name} {error}") from error
     except Exception as error:  # code from outside this package may raise anything
         raise ValueError(f"{name} fails on {pictures}: {type(error).__name__}: {error}{failure_hint}") from error
     if not isinstance(logits, Tensor):

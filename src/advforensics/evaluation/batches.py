@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from advforensics.attacks.attackable import attackable
 from advforensics.detectors.device import device_of
-from advforensics.persistence.journal import Journal
+from advforensics.persistence.journal import Journal, Outcome
 
 log = logging.getLogger(__name__)
 CACHED = 64 * 64**2  # pixels in a batch that a CPU's cache holds
@@ -30,9 +30,14 @@ def choose_batch_size(
     """
     if configured != "auto":
         return configured
-    found = journal.get("batch_size", lambda: {"images": min(_fitting(network, shape, most) for network in detectors)})
-    log.info("%d images at once", found["images"])
-    return int(found["images"])
+    size = "x".join(map(str, shape))
+
+    def find() -> Outcome:
+        images = min(_fitting(network, shape, most) for network in detectors)
+        log.info("%d images of %s at once", images, size)
+        return {"images": images}
+
+    return int(journal.get(f"batch_size-{size}", find)["images"])
 
 
 def _fitting(detector: nn.Module, shape: Sequence[int], most: int) -> int:

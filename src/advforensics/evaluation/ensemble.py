@@ -38,6 +38,11 @@ def run_ensemble(settings: SweepSettings, ensemble: DictConfig) -> Iterator[Casc
             cascade = [attack for attack, aim in zip(attacks, aims, strict=True) if aim == target_class]
             eight_bit = None
             domains = [_domain(config, target_class) for config in ensemble.domains.values()]
+            domains = [domain for domain in domains if not (settings.files_only and domain.name == "float")]
+            if not domains:
+                raise ValueError(
+                    "ensemble.domains: this detector takes files, and only floats are left; add png or jpeg"
+                )
             for domain in sorted(domains, key=lambda domain: domain.name == "float"):
                 result = run_cascade(settings, cascade, domain, eight_bit if domain.name == "float" else None)
                 eight_bit = result if domain.name == "8bit" else eight_bit

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,28 @@ class EvaluationSet:
     groups: Sequence[str]
     patches: int = 1
 
+    def first(self, number: int) -> "EvaluationSet":
+        """Return the first so many images."""
+        images, labels = self.images[:number], self.labels[:number]
+        return EvaluationSet(images, labels, self.sample_ids[:number], self.groups[:number], self.patches)
+
+
+class ImageParts(Protocol):
+    """All images of an evaluation, in parts, each of which fits into memory and has images of one shape."""
+
+    @property
+    def number(self) -> int:
+        """How many images there are."""
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+
+    def __getitem__(self, number: int) -> EvaluationSet:
+        """Return the images of a part, always the same."""
+
+    def sample(self) -> EvaluationSet:
+        """Return some images of one shape, spread evenly over scenes and classes, for alarms and examples."""
+
 
 class Selection:
     """The images chosen for an evaluation, in the order in which they are attacked; a slice of it reads some of them.
@@ -53,6 +76,33 @@ class Selection:
         first = self._dataset.manifest.iloc[indices[:, 0]]
         sample_ids, groups = first["patch_id"].tolist(), first["group"].tolist()
         return EvaluationSet(side_by_side(pixels, patches), labels[::patches], sample_ids, groups, patches)
+
+
+class StoreParts:
+    """The images chosen from a patch store, in parts.
+
+    Args:
+        selection: The images.
+        size: Images in a part.
+    """
+
+    def __init__(self, selection: Selection, size: int) -> None:
+        self._selection, self._size = selection, size
+
+    @property
+    def number(self) -> int:
+        """How many images there are."""
+        return len(self._selection)
+
+    def __len__(self) -> int:
+        return -(-len(self._selection) // self._size)
+
+    def __getitem__(self, number: int) -> EvaluationSet:
+        return self._selection[number * self._size : (number + 1) * self._size]
+
+    def sample(self) -> EvaluationSet:
+        """Return the images of the first part: some hundreds, spread evenly over scenes and classes as all are."""
+        return self[0]
 
 
 def select_images(

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -17,8 +18,9 @@ from omegaconf import DictConfig
 from advforensics.attacks.threat_model import Norm
 from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.detectors.cost import Cost, counted
+from advforensics.evaluation.batches import choose_batch_size
 from advforensics.evaluation.ensemble import run_ensemble
-from advforensics.evaluation.images import EvaluationSet, Selection
+from advforensics.evaluation.images import EvaluationSet, ImageParts
 from advforensics.evaluation.postprocessing import sample_rows
 from advforensics.evaluation.settings import Gradients, SweepSettings
 from advforensics.persistence.atomic import atomic
@@ -32,34 +34,35 @@ class Parts:
 
     Attributes:
         trained: The detector, where it is to run.
-        selection: The images.
-        size: Images in a part.
+        images: The images.
         ensemble: What ``conf/ensemble/`` describes.
         eps_levels: Radii in levels.
-        batch_size: Images attacked at once.
+        at_once: Images attacked at once, ``batch_size`` of the config.
         seed: Seed of the first part; each has the next.
         gradients: Whose gradients attacks climb; see :class:`~advforensics.evaluation.settings.SweepSettings`.
+        most: Images in a part, at most.
         null_first: Whether the first class means an unaltered picture.
         folder: Where their files go, and until a part is complete the outcomes of its batches.
     """
 
     trained: TrainedDetector
-    selection: Selection
-    size: int
+    images: ImageParts
     ensemble: DictConfig
     eps_levels: Sequence[float]
-    batch_size: int
+    at_once: int | Literal["auto"]
     seed: int
     gradients: Gradients
+    most: int
     null_first: bool
     folder: Path
 
     def __len__(self) -> int:
-        return -(-len(self.selection) // self.size)
+        return len(self.images)
 
-    def images(self, number: int) -> EvaluationSet:
-        """Return the images of a part."""
-        return self.selection[number * self.size : (number + 1) * self.size]
+    def batch_size(self, images: EvaluationSet) -> int:
+        """Return how many images of such a shape are attacked at once, the same wherever the evaluation goes on."""
+        detectors, shape = [self.trained.detector], images.images.shape[1:]
+        return choose_batch_size(self.at_once, detectors, shape, self.most, Journal(self.folder))
 
     def samples(self) -> list[Path]:
         """Return the sample table of each part, which exists once it is complete."""
@@ -79,16 +82,17 @@ class Parts:
         path, seed = self.samples()[number], self.seed + number
         if path.is_file():
             return
-        unfinished, images = path.with_suffix(""), self.images(number)
-        detector = self.trained.detector
+        unfinished, images = path.with_suffix(""), self.images[number]
+        detector, batch_size = self.trained.detector, self.batch_size(images)
+        journal, files_only = Journal(unfinished), self.trained.files_only
         settings = SweepSettings(
-            detector, images, self.eps_levels, self.batch_size, seed, Journal(unfinished), self.gradients
+            detector, images, self.eps_levels, batch_size, seed, journal, self.gradients, files_only
         )
         results = list(run_ensemble(settings, self.ensemble))
         rows, costs = [result.rows for result in results], [result.costs for result in results]
         torch.manual_seed(seed)  # what follows must not depend on where the sweep was killed
         if self.ensemble.get("postprocessing"):
-            postprocessing = instantiate(self.ensemble.postprocessing, batch_size=self.batch_size)
+            postprocessing = instantiate(self.ensemble.postprocessing, batch_size=batch_size)
             with counted(detector) as cost:
                 rows.append(sample_rows(postprocessing.run(detector, images), self.eps_levels))
             costs.append(cost_row(cost, postprocessing.name, postprocessing.norm, "8bit", 0.0))

@@ -26,6 +26,7 @@ class SweepSettings:
         journal: Keeps the outcome of every batch.
         gradients: Whose gradients attacks climb: the detector's ``own``, those of a ``stand-in``, or ``none``. Without
             its own, all that attacks know of a detector are its answers.
+        files_only: Whether the detector takes picture files alone, so that no floats can be delivered.
 
     Raises:
         ValueError: If a radius is negative.
@@ -38,6 +39,7 @@ class SweepSettings:
     seed: int
     journal: Journal = field(default_factory=lambda: Journal(None))
     gradients: Gradients = "own"
+    files_only: bool = False
 
     def __post_init__(self) -> None:
         if min(self.eps_levels, default=0) < 0:

@@ -1,6 +1,6 @@
 """Findings: sentences that state the results of a report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -33,6 +33,12 @@ def reported_curve(table: pd.DataFrame) -> Curve:
         f"runs: no norm and domain was swept for all of {list(table['defense'].unique())}; sweep all in one, or write"
         " a report for each"
     )
+
+
+def reported_radius(radii: Iterable[float]) -> float:
+    """Return the radius of a finding that nobody has chosen: the largest up to 1 level, or else the smallest but 0."""
+    swept = sorted({float(radius) for radius in radii} - {0.0})
+    return max((radius for radius in swept if radius <= 1), default=swept[0] if swept else 0.0)
 
 
 def format_share(row: Any) -> str:
@@ -69,7 +75,7 @@ def alarm_warnings(fired: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def robustness_sentences(
     table: pd.DataFrame, curve: Curve, eps_levels: float, null: str | None, fired: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
-    """Yield clean and robust accuracy of each defense as a sentence.
+    """Yield clean accuracy, false accusations and robust accuracy of each defense as a sentence.
 
     Args:
         table: From :func:`~advforensics.statistics.curves.curves`.
@@ -91,6 +97,10 @@ def robustness_sentences(
         key = {"defense": defense, **curve._asdict(), "attack": WORST}
         clean, robust = (single_row(table, metric="accuracy", eps_levels=eps, **key) for eps in (0.0, eps_levels))
         text = f"{defense}: {format_share(clean)} right on clean pictures"
+        if null is not None:
+            accused = single_row(table, metric="false_accusations", eps_levels=0.0, **key)
+            if not np.isnan(accused.estimate):
+                text += f", {format_share(accused)} of the {null} ones falsely accused"
         text += f", {'at most ' * (defense in at_most)}{format_share(robust)} under attack when {changed}{pictures}"
         if null is not None:
             share = single_row(table, metric="passes_as_pristine", eps_levels=eps_levels, **key)

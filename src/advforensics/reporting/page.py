@@ -75,7 +75,9 @@ def render(
         ],
         alarms=[(detector.defense, detector.seed, detector.alarms()) for detector in detectors],
         galleries={
-            name: base64.b64encode(galleries[name].read_bytes()).decode() for name in tables["accuracies"]["defence"]
+            name: base64.b64encode(galleries[name].read_bytes()).decode()
+            for name in tables["accuracies"]["defence"]
+            if galleries[name].is_file()  # detectors without gradients have none
         },
         task=facts["task"].iloc[0],
         detector=facts["detector"].iloc[0],

@@ -40,6 +40,10 @@ class Photos(Source):
         layout: Reads annotations from paths; ``None`` for no annotations.
         licences: Table of the files' licences, or ``None``; see :mod:`.licences`.
 
+    Attributes:
+        names: Path of each file below the folder, in order.
+        annotations: What the layout says of each, or why it leaves it out.
+
     Raises:
         FileNotFoundError: ``folder`` does not exist or holds no file, no file lies where ``layout`` expects one (the
             message shows the expected tree), or ``licences`` does not exist.
@@ -66,13 +70,15 @@ class Photos(Source):
         self.max_pixels = max_pixels
         self.layout = layout
         files = _list_files(self.folder)
-        self._files, names = list(files.items()), list(files)
-        self._licences = read_licences(self.folder, names, Path(licences) if licences is not None else None)
-        self._annotations = [layout.annotate_path(PurePosixPath(name)) if layout else Annotation() for name in names]
-        if layout and not any(isinstance(annotation, Annotation) for annotation in self._annotations):
-            reasons = Counter(map(str, self._annotations)).most_common(3)
+        self._files, self.names = list(files.items()), list(files)
+        self._licences = read_licences(self.folder, self.names, Path(licences) if licences is not None else None)
+        self.annotations = [
+            layout.annotate_path(PurePosixPath(name)) if layout else Annotation() for name in self.names
+        ]
+        if layout and not any(isinstance(annotation, Annotation) for annotation in self.annotations):
+            reasons = Counter(map(str, self.annotations)).most_common(3)
             raise FileNotFoundError(
-                f"none of the {len(names)} files in {self.folder.absolute()} lies where source.layout expects one"
+                f"none of the {len(self.names)} files in {self.folder.absolute()} lies where source.layout expects one"
                 f" ({'; '.join(f'{count} {reason}' for reason, count in reasons)}). Expected:\n{inspect.getdoc(layout)}"
             )
 
@@ -83,7 +89,7 @@ class Photos(Source):
     def identity(self) -> str:
         """Hash of the limits and of each file's name, size, time of change, annotation and licence."""
         facts = [f"{self.min_size} {self.max_pixels}"]
-        for (name, path), annotation in zip(self._files, self._annotations, strict=True):
+        for (name, path), annotation in zip(self._files, self.annotations, strict=True):
             facts += [repr(annotation), repr(self._licences.get(name))]
             try:
                 status = path.stat()
@@ -96,11 +102,11 @@ class Photos(Source):
     @property
     def own_splits(self) -> Set[str | None]:
         """Own splits of the data set that the layout finds."""
-        return {annotation.own_split for annotation in self._annotations if isinstance(annotation, Annotation)}
+        return {annotation.own_split for annotation in self.annotations if isinstance(annotation, Annotation)}
 
     def read(self, index: int) -> Picture | Rejection:
         """Return the picture in file number ``index``, in the order of names, or why it gives none."""
-        (name, path), annotation = self._files[index], self._annotations[index]
+        (name, path), annotation = self._files[index], self.annotations[index]
         if isinstance(annotation, str):
             return Rejection(name, annotation)
         try:

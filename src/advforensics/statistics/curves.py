@@ -29,6 +29,8 @@ def curves(samples: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
     - ``passes_as_pristine``: share of the images of other classes that are answered class 0, the aim of a forger; under
       `WORST`, answered so after any attack. Untargeted attacks take any wrong class, so a forger may reach more. NaN if
       there are no such images. Like ``auroc``, only if class 0 means an unaltered picture.
+    - ``false_accusations``: share of the images of class 0 that are answered another class; NaN if there are none.
+      Likewise.
     - ``auroc``: class 0 against the others, by ``score``; NaN if all images are on one side. Under `WORST` each image
       has the least favourable of its scores.
     - ``success_linf_levels``, ``success_rms_levels`` (in levels) and ``success_l2`` (in [0, 1] units): mean distortion
@@ -82,4 +84,5 @@ def _scores(
     if null_first:
         altered = np.broadcast_to(outcomes.label != 0, outcomes.correct.shape)
         yield "passes_as_pristine", every, bootstrap.ratio(outcomes.pristine & altered, altered)
+        yield "false_accusations", every, bootstrap.ratio(~outcomes.correct & ~altered, ~altered)
         yield "auroc", every, bootstrap.auroc(outcomes.score, outcomes.label != 0)

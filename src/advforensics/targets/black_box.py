@@ -2,93 +2,117 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advforensics.detectors.checkpoint import TrainedDetector
+from advforensics.detectors.logits import UnfitError
 from advforensics.persistence.provenance import sha256
-from advforensics.store.reading import PatchStore
-from advforensics.targets.foreign import foreign_target, require_file
+from advforensics.targets.answers import plain
+from advforensics.targets.foreign import Description, foreign_target, require_file, require_package
+from advforensics.targets.question import Question
 
-# From pictures (N, C, H, W), float32 in [0, 1], to logits (N, K).
-LogitsFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+# From pictures (N, C, H, W), float32 in [0, 1], to answers: (N, K), (N, 1) or (N,).
+AnswerFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class BlackBox(nn.Module):
-    """A detector whose logits are computed outside of torch, without gradients."""
+    """A detector whose answers are computed outside of torch, without gradients.
 
-    def __init__(self, function: LogitsFunction) -> None:
+    Args:
+        function: Computes them.
+        labels: Names of the labels, if it may answer with one of them.
+    """
+
+    def __init__(self, function: AnswerFunction, labels: Sequence[str] = ()) -> None:
         super().__init__()
         self.function = function
+        self.numbers = {plain(label): number for number, label in enumerate(labels)}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of images ``(N, C, H, W)``."""
+        """Return the answers for images ``(N, C, H, W)``: of any shape, one for each image.
+
+        Raises:
+            UnfitError: If there is not one for each image, or one is no number and no label.
+        """
         pictures = np.ascontiguousarray(images.detach().cpu().numpy(), dtype=np.float32)
-        logits = torch.from_numpy(np.array(self.function(pictures), dtype=np.float32))
-        if len(images) != len(logits):
-            raise ValueError(
-                f"the detector returns {tuple(logits.shape)} for {len(images)} pictures: it must return logits (N, K)"
-            )
-        return logits.to(images.device)
+        answers = np.array(self.function(pictures))
+        if answers.shape[:1] != (len(images),):
+            raise UnfitError(f"returns {answers.shape} for {len(images)} pictures: give one answer for each")
+        if answers.dtype.kind in "OSU":
+            answers = np.reshape([self._number(answer) for answer in answers.ravel()], answers.shape)
+        return torch.from_numpy(answers.astype(np.float32)).to(images.device)
+
+    def _number(self, answer: object) -> float:
+        text = answer.decode() if isinstance(answer, bytes) else str(answer)
+        if isinstance(answer, str | bytes) and plain(text) in self.numbers:
+            return self.numbers[plain(text)]
+        try:
+            return float(text)
+        except ValueError as error:
+            known = ", ".join(self.numbers) or "none"
+            raise UnfitError(
+                f"answers {text!r}, which is no number and none of its labels ({known}): give target.labels=[...], and"
+                " target.answers=label"
+            ) from error
 
 
 class OnnxNetwork:
-    """An ONNX file read by OpenCV. If it does not work for any batch size, it gets pictures one by one.
+    """An ONNX file in ONNX Runtime. One for a fixed batch size gets full batches, filled with copies of a picture.
 
     Args:
-        path: The file, with one input ``(N, C, H, W)`` and one output ``(N, K)``.
-        shape: Shape of a picture, ``(C, H, W)``.
+        path: The file, with one input ``(N, C, H, W)``; its first output is the answer.
 
     Raises:
-        ValueError: If OpenCV cannot read it.
+        ValueError: If ONNX Runtime cannot read it, or it takes anything but one picture array.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path) -> None:
+        runtime = require_package("onnxruntime", "onnx")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors alone
         try:
-            self._network = cv2.dnn.readNetFromONNX(str(path))
-        except cv2.error as error:
-            raise ValueError(f"OpenCV cannot read {path} as an ONNX file: {str(error).strip()}") from error
-        pictures = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
-        try:
-            batch, single = self._run(pictures), self._run_one_by_one(pictures)
-            self._any_batch_size = batch.shape == single.shape and np.allclose(batch, single, rtol=1e-3, atol=1e-4)
-        except cv2.error:
-            self._any_batch_size = False
+            self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime has a class for each of its errors
+            raise ValueError(f"ONNX Runtime cannot read {path} ({error})") from error
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            shapes = ", ".join(str(tuple(found.shape)) for found in inputs)
+            raise ValueError(f"{path} must take one array of pictures (N, C, H, W), not {shapes}")
+        self._input, size = inputs[0].name, inputs[0].shape[0]
+        self._batch_size = size if isinstance(size, int) else None
 
     def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return logits ``(N, K)`` of pictures ``(N, C, H, W)``."""
-        return self._run(pictures) if self._any_batch_size else self._run_one_by_one(pictures)
-
-    def _run_one_by_one(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate([self._run(pictures[i : i + 1]) for i in range(len(pictures))])
-
-    def _run(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        self._network.setInput(pictures)
-        logits: NDArray[np.float32] = self._network.forward().copy()
-        return logits
+        """Return the answers for pictures ``(N, C, H, W)``."""
+        size = self._batch_size or len(pictures)
+        missing = -len(pictures) % size
+        filled = np.concatenate([pictures, np.repeat(pictures[-1:], missing, axis=0)])
+        answers = [self._session.run(None, {self._input: batch})[0] for batch in np.split(filled, len(filled) // size)]
+        return np.concatenate(answers)[: len(pictures)]
 
 
-def onnx(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
+def onnx(question: Question, path: str, **said: Any) -> TrainedDetector:
     """Return an ONNX file's detector as a black box; arguments and errors as for `white_box.torchscript`."""
     file = require_file(path, "ONNX file")
-    box = BlackBox(OnnxNetwork(file, store.shape)).eval()
-    digest, name = sha256(file), name or file.stem
-    return foreign_target(box, store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False)
+    box = BlackBox(OnnxNetwork(file)).eval()
+    said_of_it, digest = Description(**said), sha256(file)
+    return foreign_target(box, question, said_of_it, sha256=digest, name=file.stem, gradients=False)
 
 
-def function(store: PatchStore, function: LogitsFunction, name: str | None, defense: str, seed: int) -> TrainedDetector:
+def function(question: Question, function: AnswerFunction, **said: Any) -> TrainedDetector:
     """Return any Python callable as a black box, named after the function by default; arguments as for `onnx`.
 
-    It takes pictures ``(N, C, H, W)``, float32 in [0, 1], and returns logits ``(N, K)``, as arrays. Its ``sha256`` is
-    that of the source file that defines it, or of its name if there is no such file. Files that it loads and servers
-    that it calls are not covered.
+    It takes pictures ``(N, C, H, W)``, float32 in [0, 1], and returns its answers, as arrays; labels may be
+    names. Its ``sha256`` is that of the source file that defines it, or of its name if there is no such file. Files
+    that it loads and servers that it calls are not covered.
 
     Raises:
         ValueError: If it is no detector for this store.
@@ -104,5 +128,6 @@ def function(store: PatchStore, function: LogitsFunction, name: str | None, defe
         digest = sha256(Path(inspect.getfile(code)))
     except (TypeError, OSError):
         digest = hashlib.sha256(f"{code.__module__}.{code.__qualname__}".encode()).hexdigest()
-    box, name = BlackBox(function).eval(), name or code.__name__
-    return foreign_target(box, store, sha256=digest, name=name, defense=defense, seed=seed, gradients=False)
+    said_of_it = Description(**said)
+    box = BlackBox(function, said_of_it.labels or question.labels or ()).eval()
+    return foreign_target(box, question, said_of_it, sha256=digest, name=code.__name__, gradients=False)

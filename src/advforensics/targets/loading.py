@@ -6,17 +6,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.store.reading import PatchStore
+from advforensics.targets.question import Question
 
 
-def load(cfg: DictConfig, store: PatchStore) -> TrainedDetector:
-    """Return the detector for a patch store that a config from ``conf/target/`` describes, after checking it.
+def load(cfg: DictConfig, question: Question) -> TrainedDetector:
+    """Return the detector for a question that a config from ``conf/target/`` describes, after checking it.
 
     Raises:
         FileNotFoundError: If its file is missing.
-        ValueError: If the file is of another kind, or holds no detector for this store.
+        ValueError: If the file is of another kind, or holds no detector for this question.
     """
-    trained: TrainedDetector = instantiate(cfg, _partial_=True)(store=store)
+    trained: TrainedDetector = instantiate(cfg, _partial_=True)(question=question)
     return trained
 
 

@@ -1,6 +1,7 @@
 """Detectors with gradients: checkpoints of this package, modules with weights, TorchScript, torch.export."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +9,13 @@ from torch.export.passes import move_to_device_pass
 
 from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
 from advforensics.persistence.provenance import sha256
-from advforensics.store.reading import PatchStore
-from advforensics.targets.foreign import foreign_target, require_file
+from advforensics.targets.foreign import Description, foreign_target, require_file
+from advforensics.targets.question import Question
+from advforensics.targets.weights import load_weights
 
 
-def checkpoint(store: PatchStore, path: str | None) -> TrainedDetector:
-    """Return a detector of this package. Whether it fits the store is checked when patches are chosen.
+def checkpoint(question: Question, path: str | None) -> TrainedDetector:
+    """Return a detector of this package. Whether it fits the pictures is checked when they are chosen.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -21,47 +23,33 @@ def checkpoint(store: PatchStore, path: str | None) -> TrainedDetector:
     """
     if not path:
         raise ValueError(
-            "no detector given: give checkpoint=PATH, or target=module, torchscript, exported, onnx or callable"
+            "no detector given: give checkpoint=PATH, or target=huggingface, module, torchscript, exported, onnx, http"
+            " or callable"
         )
     return load_checkpoint(path)
 
 
-def module(
-    store: PatchStore, module: nn.Module, path: str, name: str | None, defense: str, seed: int
-) -> TrainedDetector:
+def module(question: Question, module: nn.Module, path: str, **said: Any) -> TrainedDetector:
     """Return any module with its weights.
 
     Args:
-        store: The patch store that it is for.
-        module: From images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; it normalises images itself.
-        path: Its state dict, as ``torch.save(module.state_dict(), path)`` writes it, or a dictionary that has it under
-            ``state_dict``. Code in the file is not run.
-        name: Its name in tables; by default that of its class.
-        defense: Name of its defence in tables.
-        seed: Seed of its training in tables.
+        question: What it is asked.
+        module: From the preprocessed images to its answers.
+        path: Its weights; :func:`.weights.load_weights` says in which forms.
+        **said: Fields of :class:`.foreign.Description`. By default the module's name is that of its class, and it takes
+            images ``(N, C, H, W)`` in [0, 1].
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it does not hold the weights of the module, or the module is no detector for this store.
+        ValueError: If it does not hold the weights of the module, or the module is no detector for this question.
     """
-    file = require_file(path, "state dict")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises different errors for different mistakes in a file
-        raise ValueError(
-            f"{file} is no state dict: it must hold tensors only, as torch.save(module.state_dict(), path) writes it"
-            f" ({error})"
-        ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    try:
-        module.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the weights in {file} do not fit {type(module).__name__}: {error}") from error
-    name = name or type(module).__name__
-    return foreign_target(module.eval(), store, sha256=sha256(file), name=name, defense=defense, seed=seed)
+    file = require_file(path, "file of weights")
+    load_weights(module, file)
+    name = type(module).__name__
+    return foreign_target(module.eval(), question, Description(**said), sha256=sha256(file), name=name)
 
 
-def torchscript(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
+def torchscript(question: Question, path: str, **said: Any) -> TrainedDetector:
     """Return a TorchScript file's detector, named after the file by default; otherwise like :func:`module`."""
     file = require_file(path, "TorchScript file")
     with warnings.catch_warnings():
@@ -70,19 +58,17 @@ def torchscript(store: PatchStore, path: str, name: str | None, defense: str, se
             loaded = torch.jit.load(file, map_location="cpu").eval()
         except RuntimeError as error:
             raise ValueError(f"{file} is no TorchScript file, as torch.jit.save writes it ({error})") from error
-    detector = nn.Sequential(loaded)  # a script module takes no hooks, and hooks count what an attack costs
-    return foreign_target(detector, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
+    return foreign_target(loaded, question, Description(**said), sha256=sha256(file), name=file.stem)
 
 
-def exported(store: PatchStore, path: str, name: str | None, defense: str, seed: int) -> TrainedDetector:
+def exported(question: Question, path: str, **said: Any) -> TrainedDetector:
     """Return the detector of a torch.export file; arguments and errors as for :func:`torchscript`."""
     file = require_file(path, "exported program")
     try:
         program = torch.export.load(file)
     except Exception as error:  # torch passes on errors of its archive reader, JSON and pickle
         raise ValueError(f"{file} is no exported program, as torch.export.save writes it ({error})") from error
-    detector = Exported(program)
-    return foreign_target(detector, store, sha256=sha256(file), name=name or file.stem, defense=defense, seed=seed)
+    return foreign_target(Exported(program), question, Description(**said), sha256=sha256(file), name=file.stem)
 
 
 class Exported(nn.Module):
