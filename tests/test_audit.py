@@ -11,12 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
-from configs import Compose
+from configs import TINY_DETECTOR, Compose
 from hydra.errors import InstantiationException
 from numpy.typing import NDArray
 from PIL import Image
 
 from advforensics.audit import audit
+from advforensics.detectors.checkpoint import build_detector, save_checkpoint
 from advforensics.statistics.sample_table import read_samples
 
 SIZES = ((40, 56), (48, 48))
@@ -220,6 +221,15 @@ def test_a_detector_that_breaks_down_is_refused(
     safetensors.torch.save_file(state, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match="target nan returns logits that are not finite"):
         audit(composed("audit", "target=huggingface", f"target.path={folder}", MEANT, f"pictures={pictures}", *FEW))
+
+
+def test_a_detector_of_ours_is_attacked_on_its_patches(pictures: Path, composed: Compose) -> None:
+    training = composed("train", *TINY_DETECTOR, "folder=.")
+    known: dict[str, Any] = {"task": "manipulation", "classes": ("a", "b"), "shape": (1, 32, 32), "commit": ""}
+    detector = build_detector(training, known["classes"], known["shape"])
+    save_checkpoint(Path("checkpoint.pt"), detector, config=training, **known)
+    with pytest.raises(ValueError, match=r"knows a, b in pictures of 1 channels.*by `advforensics sweep`"):
+        audit(composed("audit", "target=checkpoint", "target.path=checkpoint.pt", f"pictures={pictures}", *FEW))
 
 
 def test_another_detector_does_not_take_the_place_of_the_first(

@@ -101,7 +101,7 @@ def test_a_black_box_gets_certificates_by_smoothing_alone(configured: Compose) -
     table = certify(configured(*black_box, "linear=[]"))
     assert (table["radius_levels"] > 0).tolist() == table["correct"].tolist()
     assert table["correct"].any()
-    with pytest.raises(TypeError, match="BlackBox"):
+    with pytest.raises(TypeError, match="not Foreign"):
         certify(configured(*black_box))
 
 

@@ -58,6 +58,12 @@ def audit(cfg: DictConfig) -> dict[str, float]:
     fabric = open_fabric(cfg.accelerator, cfg.devices)
     # How large pictures are is known once they are read; a detector is first asked about one of the usual size.
     trained = load(cfg.target, Question(cfg.task, classes, (3, cfg.first_side, cfg.first_side), None))
+    if (trained.classes, trained.shape[0]) != (classes, 3):
+        raise ValueError(
+            f"{trained.name} knows {', '.join(trained.classes)} in pictures of {trained.shape[0]} channels, and the"
+            f" folder has {', '.join(classes)} in colour: attack a detector of ours by `advforensics sweep`, on the"
+            " patches it was trained for"
+        )
     folder = Path(cfg.folder)
     sweep = folder / (UNSAFE.sub("-", trained.name).strip("-.") or "detector") / "sweep"
     _refuse_another(folder, sweep)
