@@ -113,6 +113,23 @@ def test_the_identity_is_that_of_the_result(composed: Compose, tmp_path: Path) -
     assert of("store=a") != of("store=b")
 
 
+def test_an_audit_is_another_one_when_a_picture_or_the_weights_change(composed: Compose, tmp_path: Path) -> None:
+    for name in ("pictures/real/a.png", "pictures/fake/b.png", "net/model.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+
+    def now() -> str:
+        return identity("audit", composed("audit", "target=huggingface", "target.path=net", "pictures=pictures"))
+
+    found = [now(), now()]
+    (tmp_path / "pictures/real/c.png").write_text("one more")
+    found.append(now())
+    (tmp_path / "net/model.safetensors").write_text("trained longer")
+    found.append(now())
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
 def test_a_folder_may_look_like_a_number(composed: Compose, tmp_path: Path) -> None:
     assert job_folder("train", composed("train", "folder=1")) == str(tmp_path / "1")
 

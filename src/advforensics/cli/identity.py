@@ -35,6 +35,9 @@ def identity(command: str, cfg: DictConfig) -> str:
     content.get("trainer", {}).pop("accelerator", None)
     if "://" in str(content.get("store")):
         content["store"] = list(Address(content["store"]).digests().values())
+    if command == "audit":  # what lies in these folders may change under their names
+        content["pictures"] = _listed(content["pictures"])
+        content["target"]["path"] = _listed(content["target"].get("path"))
     modules = {f"advforensics.{command}", *(name.rpartition(".")[0] for name in _targets(content))}
     ours = frozenset(name for name in modules if name.partition(".")[0] == PACKAGE.name)
     known = {"code": imports_digest(ours), "own code": {name: _source(name) for name in modules - ours}}
@@ -100,6 +103,15 @@ def _by_content(node: Any) -> Any:
     stats = [(file, file.stat()) for file in files if file.is_file()]
     hashes = [_sha256(file.absolute(), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
     return hashes or node
+
+
+def _listed(path: Any) -> Any:
+    """Return name, size and time of each file below a folder; anything else as it is."""
+    folder = Path(str(path))
+    if not folder.is_dir():
+        return path
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [[str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 @cache
