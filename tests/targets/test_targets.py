@@ -218,6 +218,15 @@ def test_a_missing_detector_is_an_error_that_says_what_to_give(opened: PatchStor
         load(config("checkpoint"), Question.of(opened))
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("huggingface", "target.path"), ("http", "target.url"), ("callable", "target.function._target_")],
+)
+def test_what_a_target_lacks_is_named(kind: str, given: str, opened: PatchStore) -> None:
+    with pytest.raises(ValueError, match=f"this target needs more: give {given}=VALUE"):
+        load(config(kind, **({"cache": None} if kind == "http" else {})), Question.of(opened))
+
+
 def test_a_detached_detector_has_no_gradients_and_a_warning_says_so(
     opened: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.targets.question import Question
@@ -14,8 +14,10 @@ def load(cfg: DictConfig, question: Question) -> TrainedDetector:
 
     Raises:
         FileNotFoundError: If its file is missing.
-        ValueError: If the file is of another kind, or holds no detector for this question.
+        ValueError: If the config lacks something, the file is of another kind, or holds no detector for this question.
     """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"this target needs more: give {' '.join(f'{key}=VALUE' for key in missing)}")
     trained: TrainedDetector = instantiate(cfg, _partial_=True)(question=question)
     return trained
 
