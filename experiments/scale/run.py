@@ -14,7 +14,7 @@ import pandas as pd
 
 IMAGES = (500, 5_000, 50_000)
 MEMORY = ("ensemble=quick", "eps_levels=[0,0.5,1]")
-SHARED = ("images=512", "part_size=64", "eps_levels=[0,0.5,1]", "ensemble.norms=[linf]")
+SHARED = ("images=2048", "part_size=128", "eps_levels=[0,0.5,1]", "ensemble.norms=[linf]")
 WAYS = ((1, 1), (2, 1), (1, 2))  # processes, and threads of each; the last bits depend on the number of threads
 ROUNDS = 1
 HERE = Path(__file__).parent
