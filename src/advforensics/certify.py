@@ -43,8 +43,8 @@ def certify(cfg: DictConfig) -> pd.DataFrame:
     if not cfg.linear and not cfg.smoothing:
         raise ValueError("certify: `linear` and `smoothing` are empty; give norms for the one or options for the other")
     store = PatchStore(cfg.store)
-    trained = load(cfg.target, Question.of(store))
     folder = Path(cfg.folder) if cfg.folder else results_folder(cfg.target) / "certificate"
+    trained = load(cfg.target, Question.of(store))
     fabric = open_fabric(cfg.accelerator, cfg.devices)
     if fabric.device.type == "mps":
         fabric = open_fabric("cpu", 1)  # linear bounds take double precision, which MPS lacks
