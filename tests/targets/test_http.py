@@ -161,6 +161,17 @@ def test_answers_are_kept_and_a_budget_is(server: Server, tmp_path: Path) -> Non
     assert len(Endpoint(url(server), **options)(pictures(4))) == 4
 
 
+def test_what_was_kept_for_another_question_is_no_answer(server: Server, tmp_path: Path) -> None:
+    server.form = lambda fake: {"fake": fake, "real": 1 - fake}
+    kept: dict[str, Any] = {"cache": tmp_path / "answers.jsonl"}
+    fake = Endpoint(url(server), score="fake", **kept)(pictures(2))
+    real = Endpoint(url(server), score="real", **kept)(pictures(2))
+    np.testing.assert_allclose(fake + real, 1)
+    again = Endpoint(url(server), score="fake", **kept)
+    np.testing.assert_array_equal(again(pictures(2)), fake)
+    assert (again.asked, len(server.seen)) == (2, 4)
+
+
 def test_a_token_comes_from_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"target\.token=JUDGE: set this environment variable"):
         Endpoint(url(server), token="JUDGE")

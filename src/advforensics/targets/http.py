@@ -45,7 +45,7 @@ class Endpoint:
         cache: File that keeps the answers, by hashes of the pictures; ``None`` to keep them in memory alone.
 
     Attributes:
-        asked: How many pictures were asked in all, earlier runs with the same cache included.
+        asked: How many pictures were asked in all, earlier runs with the same question and cache included.
 
     Raises:
         ValueError: If the environment variable of the token is not set.
@@ -66,19 +66,16 @@ class Endpoint:
         cache: Path | None = None,
     ) -> None:
         self.url, self.field, self.score, self.labels = url, field, score, labels
-        self.timeout, self.retries, self.per_second, self.budget, self.cache = (
-            timeout,
-            retries,
-            per_second,
-            budget,
-            cache,
-        )
+        self.timeout, self.retries, self.per_second = timeout, retries, per_second
+        self.budget, self.cache = budget, cache
+        # Answers are kept for this question alone: to another address, or read in another way, they would be wrong.
+        self._question = hashlib.sha256(repr((url, field, score, labels)).encode()).hexdigest()
         self._session, self._next = requests.Session(), 0.0
         if token is not None:
             if token not in os.environ:
                 raise ValueError(f"target.token={token}: set this environment variable to the token")
             self._session.headers["Authorization"] = f"Bearer {os.environ[token]}"
-        self._known = _read(cache)
+        self._known = _read(cache, self._question)
         self.asked = len(self._known)
 
     def __call__(self, pictures: NDArray[np.float32]) -> NDArray[Any]:
@@ -104,7 +101,7 @@ class Endpoint:
             self.asked += 1
             if self.cache is not None:
                 with self.cache.open("a") as stream:
-                    stream.write(json.dumps([key, answer]) + "\n")
+                    stream.write(json.dumps([self._question, key, answer]) + "\n")
         return self._known[key]
 
     def _ask(self, file: bytes) -> Any:
@@ -224,8 +221,8 @@ def _png(picture: NDArray[np.float32]) -> bytes:
     return stream.getvalue()
 
 
-def _read(cache: Path | None) -> dict[str, Any]:
-    """Return the answers that a file keeps; a line that a kill has cut off does not count."""
+def _read(cache: Path | None, wanted: str) -> dict[str, Any]:
+    """Return the answers to a question that a file keeps; a line that a kill has cut off does not count."""
     known: dict[str, Any] = {}
     if cache is not None and cache.is_file():
         text = cache.read_text()
@@ -234,8 +231,9 @@ def _read(cache: Path | None) -> dict[str, Any]:
                 stream.write("\n")
         for line in text.splitlines():
             try:
-                key, answer = json.loads(line)
+                question, key, answer = json.loads(line)
             except ValueError:
                 continue
-            known[key] = answer
+            if question == wanted:
+                known[key] = answer
     return known
