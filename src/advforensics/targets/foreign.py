@@ -102,20 +102,21 @@ def foreign_target(
     name = said.name or name
     labels = said.labels if said.labels is not None else question.labels
     if labels is None:
+        are = f"; the classes are {', '.join(question.classes)}" if question.classes else ""
         raise ValueError(
-            f"nobody says what the outputs of {name} mean: give target.labels=[...], in the order of its outputs; the"
-            f" classes are {', '.join(question.classes)}"
+            f"nobody says what the outputs of {name} mean: give target.labels=[...], in the order of its outputs{are}"
         )
+    classes = question.classes or tuple(said.classes or labels)
     before = said.preprocessing
     before = before if before is None or isinstance(before, nn.Module) else Preprocessing(**before)
-    detector = Foreign(network, Answers(said.answers, labels, question.classes, said.classes), before)
+    detector = Foreign(network, Answers(said.answers, labels, classes, said.classes), before)
     gradients = gradients and said.answers != "label"
-    _, has_gradients = probe(detector, question.shape, question.classes, f"target {name}", gradients=gradients)
+    _, has_gradients = probe(detector, question.shape, classes, f"target {name}", gradients=gradients)
     if gradients and not has_gradients:
         log.warning("target %s: its logits are detached from the picture, so attacks know its answers alone", name)
     return TrainedDetector(
         detector=detector.eval(),
-        classes=question.classes,
+        classes=classes,
         shape=question.shape,
         sha256=sha256,
         commit="",

@@ -11,14 +11,14 @@ class Question:
 
     Attributes:
         task: Its name.
-        classes: Class names by label.
+        classes: Class names by label; ``None`` for those that the detector knows.
         shape: Shape of a picture that a detector must be able to take, ``(C, H, W)``.
         labels: What the outputs of a network mean whose config does not say so, in their order; ``None`` if nobody
             knows.
     """
 
     task: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
     shape: tuple[int, int, int]
     labels: tuple[str, ...] | None
 

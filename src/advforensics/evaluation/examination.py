@@ -1,0 +1,197 @@
+"""One picture under examination: what it takes to change the verdict, what a recompression does, where the answer lies.
+
+The verdict itself is the label that attacks work against, since nobody knows the true class of the picture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from advforensics.attacks.attackable import attackable
+from advforensics.attacks.domains import Domain, File
+from advforensics.attacks.files import decoded, encoded
+from advforensics.attacks.losses import margins
+from advforensics.attacks.threat_model import LEVEL, size
+from advforensics.detectors.checkpoint import TrainedDetector
+from advforensics.detectors.device import device_of
+from advforensics.detectors.logits import predict
+from advforensics.evaluation.ensemble import run_ensemble
+from advforensics.evaluation.images import EvaluationSet
+from advforensics.evaluation.picture_detector import PictureDetector
+from advforensics.evaluation.settings import Gradients, SweepSettings
+from advforensics.evaluation.whole_picture import WholePicture
+
+FORGED = "forged"  # name of the forged files, but for their suffixes
+CELLS = 32  # along the longer side of a map of gradients
+DIGITS = 4  # of a change in levels
+MEASURED = ("float", "8bit", "png")  # domains whose pictures keep the change that was made
+
+
+@dataclass(frozen=True)
+class Change:
+    """The smallest change found that gives a picture another class, in one domain.
+
+    Attributes:
+        domain: What is delivered.
+        levels: Its size in L∞, in levels; of files that lose some of it, before they do. 0 means that such a file of
+            the picture itself has another class, ``None`` that no change was found.
+        answer: The class afterwards.
+        picture: The changed picture, ``(3, H, W)``, as read from its file if the domain has files.
+        file: Its file.
+    """
+
+    domain: str
+    levels: float | None
+    answer: int
+    picture: Tensor
+    file: Path | None
+
+
+@dataclass(frozen=True)
+class Map:
+    """Where in a picture the answer lies.
+
+    Attributes:
+        strength: ``(rows, columns)``, from 0 to 1.
+        agreeing: Share of the patches that give the verdict; ``None`` where the map shows how strongly the answer
+            depends on each region.
+    """
+
+    strength: NDArray[np.float64]
+    agreeing: float | None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Attacks on one picture.
+
+    An attack changes only what the detector sees: of a detector of patches, these patches. What it finds counts only
+    after the whole picture, read back from its file, has been given another class.
+
+    Attributes:
+        trained: The detector, of whole pictures.
+        image: The picture, ``(3, H, W)`` in [0, 1], whole levels.
+        verdict: Its class.
+        ensemble: What ``conf/ensemble/`` describes, in L∞.
+        eps_levels: Radii in levels.
+        gradients: Whose gradients attacks climb.
+        seed: Of all random draws.
+        folder: Where forged files go.
+    """
+
+    trained: TrainedDetector
+    image: Tensor
+    verdict: int
+    ensemble: DictConfig
+    eps_levels: Sequence[float]
+    gradients: Gradients
+    seed: int
+    folder: Path
+
+    def smallest_changes(self) -> list[Change]:
+        """Return the smallest change found in each domain of the ensemble."""
+        domains: dict[str, Domain] = {name: self._domain(name, self.folder) for name in self.ensemble.domains}
+        return [
+            self._smallest_change(name, domain)
+            for name, domain in domains.items()
+            if not (self.trained.files_only and domain.name == "float")
+        ]
+
+    def _smallest_change(self, name: str, domain: Domain) -> Change:
+        file = self.folder / "linf" / f"{FORGED}.{domain.suffix}" if isinstance(domain, File) else None
+        picture, answer = self._delivered(domain, 0.0, self.image)
+        if answer != self.verdict:
+            return Change(domain.name, 0.0, answer, picture, file)
+        radii = sorted({float(radius) for radius in self.eps_levels} - {0.0})
+        while radii:
+            found = self._attacked(name, radii)
+            if found is None:
+                break
+            levels, candidate = found
+            picture, answer = self._delivered(domain, levels * LEVEL, candidate)
+            if answer != self.verdict:
+                if domain.name in MEASURED:
+                    levels = float(size("linf", (picture - self.image)[None])) * 255
+                return Change(domain.name, round(levels, DIGITS), answer, picture, file)
+            radii = [radius for radius in radii if radius > levels]  # the file lost it: try more
+        domain.discard("linf", [FORGED])
+        return Change(domain.name, None, self.verdict, self.image, None)
+
+    def _attacked(self, name: str, radii: Sequence[float]) -> tuple[float, Tensor] | None:
+        """Return the radius in levels at which the picture falls in a domain, and the candidate ``(3, H, W)``."""
+        detector, image = self.trained.detector, self.image
+        seen = detector.cut(image) if isinstance(detector, WholePicture) else image
+        if isinstance(detector, WholePicture):
+            detector = PictureDetector(detector.of_patches, seen.shape[-1] // detector.shape[-1])
+        images = EvaluationSet(seen[None], torch.tensor([self.verdict]), [FORGED], [FORGED])
+        settings = SweepSettings(
+            detector,
+            images,
+            radii,
+            batch_size=1,
+            seed=self.seed,
+            gradients=self.gradients,
+            files_only=self.trained.files_only,
+        )
+        with TemporaryDirectory() as scratch:
+            ensemble = self.ensemble.copy()
+            ensemble.domains = {name: _with_folder(self.ensemble.domains[name], Path(scratch))}
+            (result,) = run_ensemble(settings, ensemble)
+        if result.fell_at.isinf().all():
+            return None
+        candidate, whole = result.candidates[0], self.trained.detector
+        pasted = whole.paste(image, candidate) if isinstance(whole, WholePicture) else candidate
+        return float(result.fell_at[0]) / LEVEL, pasted
+
+    def _delivered(self, domain: Domain, eps: float, candidate: Tensor) -> tuple[Tensor, int]:
+        """Return a candidate ``(3, H, W)`` as the domain delivers it, and its class."""
+        detector, label = self.trained.detector, torch.tensor([self.verdict])
+        pictures = domain.final("linf", eps, self.image[None], candidate[None], None, label, [FORGED])
+        return pictures[0], int(predict(detector, pictures, 1).argmax())
+
+    def _domain(self, name: str, folder: Path) -> Domain:
+        domain: Domain = instantiate(_with_folder(self.ensemble.domains[name], folder))
+        return domain
+
+
+def _with_folder(domain: DictConfig, folder: Path) -> DictConfig:
+    """Return a domain's config with its files in another folder, if it has files."""
+    return OmegaConf.merge(domain, {"folder": str(folder)}) if "folder" in domain else domain  # type: ignore[return-value]
+
+
+def answers_recompressed(detector: nn.Module, pictures: Sequence[Tensor], quality: int) -> list[int]:
+    """Return the classes of pictures ``(3, H, W)`` of one size once they are saved as JPEG of a quality."""
+    files = torch.stack([decoded(encoded(picture, "JPEG", quality)) for picture in pictures])
+    return [int(answer) for answer in predict(detector, files, 1).argmax(dim=1)]
+
+
+def map_of(detector: nn.Module, picture: Tensor, label: int) -> Map:
+    """Return where in a picture ``(3, H, W)`` its answer lies.
+
+    Of a detector of patches: the probability of the verdict in each. Of any other: the size of the gradient of the
+    margin, as a share of its largest value over regions of the picture.
+    """
+    images = picture[None].to(device_of(detector))
+    if isinstance(detector, WholePicture):
+        with torch.no_grad():
+            logits = detector.logits(images)[0]
+        share = (logits.argmax(dim=-1) == label).float().mean().item()
+        return Map(logits.softmax(dim=-1)[..., label].double().cpu().numpy(), share)
+    with attackable(detector):
+        images.requires_grad_()
+        lead = margins(detector(images), torch.tensor([label], device=images.device))
+        (gradient,) = torch.autograd.grad(lead.sum(), images)
+    height, width = picture.shape[1:]
+    side = max(height, width) / min(CELLS, height, width)
+    cells = max(1, round(height / side)), max(1, round(width / side))
+    pooled = F.adaptive_avg_pool2d(gradient.abs().sum(dim=1, keepdim=True), cells)[0, 0]
+    return Map((pooled / pooled.max().clamp_min(1e-30)).double().cpu().numpy(), None)
