@@ -13,12 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from advforensics.attacks.files import whole_levels
-from advforensics.detectors.device import open_fabric
 from advforensics.evaluation.examination import Change, Examination, answers_recompressed, map_of
 from advforensics.evaluation.images import pictures_of
 from advforensics.evaluation.run_parts import gradients_of
 from advforensics.evaluation.verdict import Judge
-from advforensics.evaluation.whole_picture import as_whole_pictures
+from advforensics.evaluation.whole_picture import detector_of_pictures
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.provenance import code_digest
 from advforensics.persistence.unfinished import without
@@ -27,8 +26,6 @@ from advforensics.sources.base import Picture, Rejection
 from advforensics.sources.photos import photos_at
 from advforensics.store.reading import PatchStore
 from advforensics.store.training_pictures import unlike_training
-from advforensics.targets.loading import load
-from advforensics.targets.question import Question
 
 log = logging.getLogger(__name__)
 RESULT, PAGE = "result.json", "page.html"
@@ -51,9 +48,7 @@ def examine(cfg: DictConfig) -> list[Result]:
         ValueError: If no file can be read as a picture, or the detector cannot take one of this size.
     """
     store = PatchStore(cfg.store) if cfg.store else None
-    side = cfg.first_side
-    trained = as_whole_pictures(load(cfg.target, Question("examine", None, (3, side, side), None)), cfg.patches)
-    open_fabric(cfg.accelerator, 1).to_device(trained.detector)
+    trained = detector_of_pictures(cfg)
     judge, photos = Judge.of(trained, store), photos_at(Path(cfg.picture))
     what = OmegaConf.to_container(without(cfg, *WHERE))
     known = [what, trained.sha256, code_digest(), store and store.digest()]

@@ -19,6 +19,8 @@ from advforensics.attacks.files import decoded, encoded, reread, whole_levels
 from advforensics.attacks.lattice import search_lattice
 from advforensics.attacks.threat_model import Norm, inside, project, to_8bit
 
+NOTE = "adversarial example made by advforensics to test a detector"  # in the EXIF of every file
+
 
 class Domain(ABC):
     """What an attacker delivers.
@@ -162,7 +164,7 @@ class Png(File):
     suffix = "png"
 
     def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
-        return encoded(picture, "PNG")
+        return encoded(picture, "PNG", note=NOTE)
 
     def _through_files(self, norm: Norm, eps: float, images: Tensor, pictures: Tensor, names: Sequence[str]) -> Tensor:
         read = super()._through_files(norm, eps, images, pictures, names)
@@ -214,4 +216,4 @@ class Jpeg(File):
         return torch.stack([decoded(file) for file in files]).to(images) if files else pictures
 
     def _encoded(self, picture: Tensor, image: Tensor) -> bytes:
-        return encoded(picture, "JPEG", self.quality(image))
+        return encoded(picture, "JPEG", self.quality(image), NOTE)

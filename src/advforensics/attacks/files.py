@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 COMPRESSION = 3  # of PNG, lossless at any: 7% larger than Pillow's default, and written in a quarter of the time
@@ -25,11 +25,14 @@ def whole_levels(picture: Tensor) -> NDArray[np.uint8]:
     return levels[..., 0] if levels.shape[2] == 1 else levels
 
 
-def encoded(picture: Tensor, kind: str, quality: int | None = None) -> bytes:
-    """Return the file of a picture ``(C, H, W)`` of whole levels; kind and quality are Pillow's."""
+def encoded(picture: Tensor, kind: str, quality: int | None = None, note: str | None = None) -> bytes:
+    """Return the file of a picture ``(C, H, W)`` of whole levels; kind and quality are Pillow's, EXIF has the note."""
     stream = io.BytesIO()
     options = {"compress_level": COMPRESSION} if quality is None else {"quality": quality}
-    Image.fromarray(whole_levels(picture)).save(stream, format=kind, **options)
+    exif = Image.Exif()
+    if note is not None:
+        exif[ExifTags.Base.ImageDescription] = note
+    Image.fromarray(whole_levels(picture)).save(stream, format=kind, exif=exif, **options)
     return stream.getvalue()
 
 

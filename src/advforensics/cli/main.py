@@ -29,12 +29,13 @@ COMMANDS = {
     "train": "one detector, trained with one defence",
     "sweep": "attacks x radii against one detector",
     "examine": "one picture: the verdict, and how little would change it",
+    "forge": "a picture file that a detector takes for something else",
     "audit": "somebody else's detector on a labelled folder, from clean pictures to the report",
     "transfer": "pictures made on one detector, tried on another, for every pair",
     "certify": "proven radii of one detector, beside its sweep",
     "report": "sample tables -> curves, figures, one page",
 }
-OF_A_PICTURE = ("examine",)  # commands
+OF_A_PICTURE = ("examine", "forge")  # commands
 OBJECTIVES = ("val_accuracy", "val_robust_accuracy")
 
 

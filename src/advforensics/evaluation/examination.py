@@ -86,6 +86,8 @@ class Examination:
         gradients: Whose gradients attacks climb.
         seed: Of all random draws.
         folder: Where forged files go.
+        wanted: The only class that counts as a success, as for the attacks of the ensemble; ``None`` if any other than
+            the verdict will do.
     """
 
     trained: TrainedDetector
@@ -96,6 +98,7 @@ class Examination:
     gradients: Gradients
     seed: int
     folder: Path
+    wanted: int | None = None
 
     def smallest_changes(self) -> list[Change]:
         """Return the smallest change found in each domain of the ensemble."""
@@ -109,7 +112,7 @@ class Examination:
     def _smallest_change(self, name: str, domain: Domain) -> Change:
         file = self.folder / "linf" / f"{FORGED}.{domain.suffix}" if isinstance(domain, File) else None
         picture, answer = self._delivered(domain, 0.0, self.image)
-        if answer != self.verdict:
+        if self._is_success(answer):
             return Change(domain.name, 0.0, answer, picture, file)
         radii = sorted({float(radius) for radius in self.eps_levels} - {0.0})
         while radii:
@@ -118,7 +121,7 @@ class Examination:
                 break
             levels, candidate = found
             picture, answer = self._delivered(domain, levels * LEVEL, candidate)
-            if answer != self.verdict:
+            if self._is_success(answer):
                 if domain.name in MEASURED:
                     levels = float(size("linf", (picture - self.image)[None])) * 255
                 return Change(domain.name, round(levels, DIGITS), answer, picture, file)
@@ -157,6 +160,9 @@ class Examination:
         detector, label = self.trained.detector, torch.tensor([self.verdict])
         pictures = domain.final("linf", eps, self.image[None], candidate[None], None, label, [FORGED])
         return pictures[0], int(predict(detector, pictures, 1).argmax())
+
+    def _is_success(self, answer: int) -> bool:
+        return answer != self.verdict if self.wanted is None else answer == self.wanted
 
     def _domain(self, name: str, folder: Path) -> Domain:
         domain: Domain = instantiate(_with_folder(self.ensemble.domains[name], folder))

@@ -1,16 +1,22 @@
 """A detector of patches as one of whole pictures, of any size: its answers on a grid of patches, pooled."""
 
 from dataclasses import replace
+from math import gcd
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from advforensics.detectors.checkpoint import TrainedDetector
+from advforensics.detectors.device import open_fabric
 from advforensics.targets.foreign import Foreign
+from advforensics.targets.loading import load
+from advforensics.targets.question import Question
 
 GREEN = 1  # the channel that detectors of one channel are trained on; see `advforensics.store.cutting.Cutter`
+BLOCK = 16  # pixels: JPEG compresses such blocks alone, so a patch that begins with one is changed as if it were a file
 AT_ONCE = 64  # patches that go through the detector together
 
 
@@ -62,7 +68,7 @@ class WholePicture(nn.Module):
             share = (self.patches / (rows * columns)) ** 0.5
             rows = max(1, min(int(rows * share), self.patches))
             columns = max(1, min(int(columns * share), self.patches // rows))
-        return _spread(height - high, rows), _spread(width - wide, columns)
+        return _spread(height - high, rows, gcd(BLOCK, high)), _spread(width - wide, columns, gcd(BLOCK, wide))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits of each patch, ``(N, rows, columns, K)``, of pictures ``(N, 3, H, W)`` in [0, 1]."""
@@ -104,7 +110,18 @@ def as_whole_pictures(trained: TrainedDetector, patches: int | None) -> TrainedD
     return replace(trained, detector=detector, shape=(3, *trained.shape[1:]), name=name, sha256=sha256)
 
 
-def _spread(room: int, number: int) -> NDArray[np.int64]:
-    """Return so many whole numbers from 0 to ``room``, evenly spread; a single one lies in the middle."""
+def detector_of_pictures(cfg: DictConfig) -> TrainedDetector:
+    """Return the detector of whole colour pictures that a config has under ``target``, on its device.
+
+    Its classes are those that it knows itself.
+    """
+    question = Question("pictures", None, (3, cfg.first_side, cfg.first_side), None)
+    trained = as_whole_pictures(load(cfg.target, question), cfg.patches)
+    open_fabric(cfg.accelerator, 1).to_device(trained.detector)
+    return trained
+
+
+def _spread(room: int, number: int, step: int) -> NDArray[np.int64]:
+    """Return so many multiples of ``step`` from 0 to ``room``, evenly spread; a single one lies in the middle."""
     ends = (0, room) if number > 1 else (room // 2, room // 2)
-    return np.linspace(*ends, number).round().astype(np.int64)
+    return np.linspace(*ends, number).astype(np.int64) // step * step
