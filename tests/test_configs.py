@@ -29,6 +29,8 @@ REQUIRED = {
     "report": ["runs=runs"],
 }
 REQUIRED["audit"] = ["target=onnx", "target.path=file", "pictures=."]
+REQUIRED["examine"] = ["picture=photo.jpg", "checkpoint=checkpoint.pt"]
+REQUIRED["forge"] = [*REQUIRED["examine"], "wanted=real", "out=forged.png"]
 REQUIRED |= {"transfer": ["checkpoints=runs"], "certify": ["checkpoint=checkpoint.pt"]}
 MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost:5000"]}
 MISSING["distillation"] = ["defense.module.teacher=null"]

@@ -49,7 +49,7 @@ def examine(cfg: DictConfig) -> list[Result]:
     """
     store = PatchStore(cfg.store) if cfg.store else None
     trained = detector_of_pictures(cfg)
-    judge, photos = Judge.of(trained, store), photos_at(Path(cfg.picture))
+    judge, photos = Judge.of(trained, store), photos_at(Path(str(cfg.picture)))
     what = OmegaConf.to_container(without(cfg, *WHERE))
     known = [what, trained.sha256, code_digest(), store and store.digest()]
     results, rejected = list[Result](), list[Rejection]()

@@ -33,7 +33,7 @@ def forge(cfg: DictConfig) -> dict[str, Any]:
         FileExistsError: If there is a file already.
         ValueError: If the detector does not know the class, sees it already, or no change was found.
     """
-    out, path = Path(cfg.out), Path(cfg.picture)
+    out, path = Path(str(cfg.out)), Path(str(cfg.picture))
     if out.suffix.lower() not in DOMAINS:
         raise ValueError(f"out={out}: the forged file is a PNG or a JPEG: give a name that ends with .png or .jpg")
     if out.exists():

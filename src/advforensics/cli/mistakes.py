@@ -21,8 +21,10 @@ PACKAGE = Path(__file__).parents[1]
 # What the numbers of a config may be, by the last part of their key: a type, the smallest and the largest value.
 NUMBERS: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(
-        ("batch_size", "part_size", "images", "max_epochs", "steps", "resamples", "patches_per_picture"), (int, 1, 1e9)
+        ("batch_size", "part_size", "images", "max_epochs", "steps", "resamples", "patches_per_picture", "first_side"),
+        (int, 1, 1e9),
     ),
+    **dict.fromkeys(("quality", "recompressed"), (int, 1, 100)),
     **dict.fromkeys(("seed", "workers", "restarts", "every", "passes"), (int, 0, 2**63)),
     **dict.fromkeys(("eps_levels", "area_levels", "step_levels", "penalty_weight", "beta", "noise"), (float, 0, 255)),
     **dict.fromkeys(("warmup", "tolerance", "momentum"), (float, 0, 1)),
