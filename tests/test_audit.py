@@ -223,13 +223,30 @@ def test_a_detector_that_breaks_down_is_refused(
         audit(composed("audit", "target=huggingface", f"target.path={folder}", MEANT, f"pictures={pictures}", *FEW))
 
 
-def test_a_detector_of_ours_is_attacked_on_its_patches(pictures: Path, composed: Compose) -> None:
+def test_a_detector_of_ours_is_asked_about_patches_of_whole_pictures(pictures: Path, composed: Compose) -> None:
     training = composed("train", *TINY_DETECTOR, "folder=.")
-    known: dict[str, Any] = {"task": "manipulation", "classes": ("a", "b"), "shape": (1, 32, 32), "commit": ""}
-    detector = build_detector(training, known["classes"], known["shape"])
+    known: dict[str, Any] = {"task": "generated", "classes": ("fake", "real"), "shape": (1, 32, 32), "commit": ""}
+    detector = build_detector(training, known["classes"], known["shape"]).eval()
     save_checkpoint(Path("checkpoint.pt"), detector, config=training, **known)
-    with pytest.raises(ValueError, match=r"knows a, b in pictures of 1 channels.*by `advforensics sweep`"):
-        audit(composed("audit", "target=checkpoint", "target.path=checkpoint.pt", f"pictures={pictures}", *FEW))
+    given = ("target=checkpoint", "checkpoint=checkpoint.pt", f"pictures={pictures}", *FEW)
+    audit(composed("audit", *given))
+    told = pd.read_csv("out/audit/pictures.csv").set_index("name")
+    assert len(told) == 16
+    for name, row in told.iterrows():  # a picture has room for one patch, which begins with a block of JPEG
+        with Image.open(pictures / str(name)) as opened:
+            green = torch.from_numpy(np.array(opened)[None, None, ..., 1].copy()).float() / 255
+        above, left = ((side - 32) // 2 // 16 * 16 for side in green.shape[-2:])
+        with torch.no_grad():
+            logits = detector(green[..., above : above + 32, left : left + 32])[0]
+        assert row["predicted"] == logits.argmax()
+        assert row["label"] == known["classes"].index(row["class"])
+    table = pd.concat([pd.read_parquet(path) for path in Path("out/audit").glob("*/sweep/samples.parquet")])
+    assert not table.query("eps_levels == 40 and domain == 'png'")["correct"].all()
+
+    known["classes"] = ("a", "b")
+    save_checkpoint(Path("checkpoint.pt"), detector, config=training, **known)
+    with pytest.raises(ValueError, match="knows a, b, and the folder has real, fake: name its folders after"):
+        audit(composed("audit", *given, "folder=out/second"))
 
 
 def test_another_detector_does_not_take_the_place_of_the_first(

@@ -27,7 +27,7 @@ from PIL import Image
 from test_configs import MISSING, REQUIRED, assert_callable
 from toys import brightness
 
-from advforensics.cli.main import COMMANDS, config_dir
+from advforensics.cli.main import COMMANDS, as_overrides, config_dir
 from advforensics.cli.pipeline import settings
 
 PROJECT = config_dir().parent
@@ -46,6 +46,8 @@ SMALL = {  # what makes its commands quick
     "transfer": ("images=16", "attack.build.steps=2"),
     "certify": ("images=16",),
     "audit": ("images=8", "probed=4", "ensemble.without_gradients.attacks.square.build.n_queries=10"),
+    "examine": ("eps_levels=[0,2]", "ensemble.attacks.fmn.steps=5", "ensemble.attacks.apgd_ce.steps=5"),
+    "forge": ("eps_levels=64",),
     "report": ("resamples=50",),
 }
 
@@ -81,7 +83,7 @@ def commands(*programs: str) -> list[list[str]]:
 
 def jobs(words: list[str], folder: Path) -> list[tuple[str, ...]]:
     """Return the overrides of each job of an ``advforensics`` command; config files of its own lie in the folder."""
-    rest = words[2:]
+    rest = as_overrides(words[1], words[2:])
     if "--config-dir" in rest:
         at = rest.index("--config-dir")
         rest[at : at + 2] = [f"hydra.searchpath=[file://{folder / rest[at + 1]}]"]

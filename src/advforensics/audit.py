@@ -19,6 +19,7 @@ from advforensics.evaluation.parts import Parts
 from advforensics.evaluation.pictures import PictureParts, choose_pictures, classes_of
 from advforensics.evaluation.price import price
 from advforensics.evaluation.run_parts import gradients_of, parts_of, run_parts
+from advforensics.evaluation.whole_picture import as_whole_pictures
 from advforensics.persistence.unfinished import unfinished_folder, without
 from advforensics.report import report
 from advforensics.reporting.findings import reported_radius
@@ -58,12 +59,7 @@ def audit(cfg: DictConfig) -> dict[str, float]:
     fabric = open_fabric(cfg.accelerator, cfg.devices)
     # How large pictures are is known once they are read; a detector is first asked about one of the usual size.
     trained = load(cfg.target, Question(cfg.task, classes, (3, cfg.first_side, cfg.first_side), None))
-    if (trained.classes, trained.shape[0]) != (classes, 3):
-        raise ValueError(
-            f"{trained.name} knows {', '.join(trained.classes)} in pictures of {trained.shape[0]} channels, and the"
-            f" folder has {', '.join(classes)} in colour: attack a detector of ours by `advforensics sweep`, on the"
-            " patches it was trained for"
-        )
+    trained = _of_pictures(trained, classes, cfg)
     folder = Path(cfg.folder)
     sweep = folder / (UNSAFE.sub("-", trained.name).strip("-.") or "detector") / "sweep"
     _refuse_another(folder, sweep)
@@ -72,7 +68,7 @@ def audit(cfg: DictConfig) -> dict[str, float]:
     what = without(cfg, *WHERE, "report")
     identity = {"detector": trained.sha256, "pictures": photos.identity}
     unfinished = unfinished_folder(sweep / "unfinished", config=what, **identity)
-    parts, rejected = _open(cfg, unfinished, trained, photos, null is not None, fabric)
+    parts, rejected = _open(cfg, unfinished, trained, photos, trained.classes[0] == null, fabric)
     _tell_rejected(rejected, folder / "rejected.csv")
     if cfg.parts is not None:
         run_parts(cfg, parts, fabric, cfg.parts, open_again)
@@ -109,8 +105,10 @@ def audit(cfg: DictConfig) -> dict[str, float]:
 def open_again(cfg: DictConfig, folder: Path, fabric: Fabric) -> Parts:
     """Return the parts of an audit, in a process that has nothing but its config."""
     photos, null = _photos(cfg)
-    question = Question(cfg.task, classes_of(photos, null), (3, cfg.first_side, cfg.first_side), None)
-    parts, _ = _open(cfg, folder, load(cfg.target, question), photos, null is not None, fabric)
+    classes = classes_of(photos, null)
+    trained = load(cfg.target, Question(cfg.task, classes, (3, cfg.first_side, cfg.first_side), None))
+    trained = _of_pictures(trained, classes, cfg)
+    parts, _ = _open(cfg, folder, trained, photos, trained.classes[0] == null, fabric)
     return parts
 
 
@@ -127,6 +125,21 @@ def _photos(cfg: DictConfig) -> tuple[Photos, str | None]:
     found = {getattr(note, "source_class", None) for note in photos.annotations}
     named = sorted(name for name in found if name is not None and name.lower() in PRISTINE)
     return photos, named[0] if len(named) == 1 else None
+
+
+def _of_pictures(trained: TrainedDetector, classes: tuple[str, ...], cfg: DictConfig) -> TrainedDetector:
+    """Return a detector of whole pictures of these classes, of which one of ours may have another order.
+
+    Raises:
+        ValueError: If it knows other classes.
+    """
+    trained = as_whole_pictures(trained, cfg.patches)
+    if set(trained.classes) != set(classes):
+        raise ValueError(
+            f"{trained.name} knows {', '.join(trained.classes)}, and the folder has {', '.join(classes)}: name its"
+            " folders after the classes of the detector"
+        )
+    return trained
 
 
 def _open(
