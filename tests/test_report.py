@@ -92,7 +92,13 @@ def test_the_page_is_self_contained_and_figures_and_tables_are_files_too(runs: P
     assert_self_contained(page)
     assert "<svg" in page
     text = " ".join(page.split())
-    for words in (*CLASSES, "72 test patches from 12 photographs", "baseline", "gradient_regularized", "torch "):
+    for words in (
+        *CLASSES,
+        "72 patches for testing, from 12 photographs",
+        "baseline",
+        "gradient_regularized",
+        "torch ",
+    ):
         assert words in text
     assert finding.splitlines()[0] in page
     assert page.count("none of 3 alarms fired") == 2
@@ -340,3 +346,29 @@ def test_from_training_to_the_page(composed: Compose, store: Path) -> None:
     page = Path("runs/report/report.html").read_text()
     assert_self_contained(page)
     assert page.count("examples for ") == len(defenses)
+
+
+def test_points_tell_their_numbers_and_every_contents_entry_leads_somewhere(runs: Path, composed: Compose) -> None:
+    report(composed("report", f"runs={runs}", "resamples=20"))
+    page = (runs / "report" / "report.html").read_text()
+    titles = re.findall(r"<g><title>([^<]+)</title>", page)
+    curve = pd.read_csv(runs / "report" / "curves.csv").query("attack == 'worst' and metric == 'accuracy'")
+    (row,) = curve.query(
+        "defense == 'baseline' and norm == 'linf' and domain == '8bit' and eps_levels == 1"
+    ).itertuples()
+    assert f"baseline, ε 1: {row.estimate:.1%} [{100 * row.low:.1f}, {100 * row.high:.1f}]" in titles
+    assert "tip:" not in page
+    sections = set(re.findall(r'<details id="(\w+)"', page))
+    assert set(re.findall(r'<a href="#(\w+)">', page)) == sections
+    assert {"findings", "alarms", "robustness", "operating", "pairs", "commands"} <= sections
+
+
+@pytest.mark.usefixtures("sketched")
+def test_false_alarms_have_a_section_and_tables_where_a_class_means_unaltered(runs: Path, composed: Compose) -> None:
+    report(composed("report", f"runs={runs}", "resamples=20"))
+    table = pd.read_csv(runs / "report" / "operating_points.csv").set_index(["defense", "condition", "metric"])
+    page = (runs / "report" / "report.html").read_text()
+    for defense in ("baseline", "gradient_regularized"):
+        share = table.loc[(defense, "attacked", "caught_at_5"), "estimate"]
+        assert f"{share:.1%} [" in page
+    assert {"false_alarms", "caught"} <= set(pd.read_csv(runs / "report" / "roc.csv"))

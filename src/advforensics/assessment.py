@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,7 @@ from advforensics.evaluation.examples import make_examples
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.parts import Parts, cost_row, total_cost
 from advforensics.evaluation.run_parts import Opener, run_parts
-from advforensics.persistence.provenance import sha256
+from advforensics.persistence.provenance import sha256, write_command
 from advforensics.persistence.unfinished import IDENTITY
 from advforensics.reporting.figures.attack_shares import draw_attack_shares
 from advforensics.reporting.figures.files import save
@@ -41,7 +42,7 @@ from advforensics.tracking.names import ensemble, job_overrides
 log = logging.getLogger(__name__)
 ADVERSARIAL = "adversarial"  # subfolder of the results, where domains write files
 WHERE = ("accelerator", "devices", "parts")  # keys of the config that no result depends on
-TABLES = ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")
+TABLES = ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv", "recompressed.csv")
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,11 @@ class Assessment:
             pictures = f"{parts.images.number} {self.pictures}"
             run.describe(f"Attacks on {name} ({trained.name}) by the ensemble `{ensemble()}`; pictures: {pictures}.")
             run_parts(cfg, parts, self.fabric, parts.missing(), self.opener)
+            write_command(folder)
             merge_samples(folder / "samples.parquet", parts.samples())
             _publish_files(parts, folder)
             costs.append(parts.costs())
+            parts.recompressed().to_csv(folder / "recompressed.csv", index=False)
             images = parts.images.sample()
             batch_size, gradients = parts.batch_size(images), parts.gradients
             null = trained.classes[0] if parts.null_first else None
@@ -112,9 +115,10 @@ class Assessment:
             table.to_csv(folder / "curves.csv", index=False)
             if gradients != "none":
                 with counted(trained.detector) as cost:
-                    figure = _gallery(trained, images, cfg, batch_size)
+                    gallery, glance = _gallery(trained, images, cfg, batch_size)
                 costs.append(cost_row(cost, "gallery", cfg.gallery.attack.norm, "8bit", cfg.gallery.eps_levels))
-                run.figure(save(figure, folder, "gallery"))
+                run.figure(save(gallery, folder, "gallery"))
+                save(glance, folder, "glance")
             spent = total_cost(costs)
             spent.to_csv(folder / "costs.csv", index=False)
             metrics = _metrics(table, spent)
@@ -156,12 +160,17 @@ def _probed(
     return probe(trained.detector, pictures, labels, norm=norm, seed=seed, batch_size=batch_size)
 
 
-def _gallery(trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, batch_size: int) -> Figure:
-    """Draw a few pictures before and after an attack."""
+def _gallery(
+    trained: TrainedDetector, images: EvaluationSet, cfg: DictConfig, batch_size: int
+) -> tuple[Figure, Figure]:
+    """Draw a few pictures before and after an attack, and one of them alone: the first whose answer changes."""
     attack, number, eps_levels = instantiate(cfg.gallery.attack), cfg.gallery.pictures, cfg.gallery.eps_levels
     examples = make_examples(trained, images, attack, number, eps_levels, batch_size)
     arrays = {name: tensor.numpy() for name, tensor in examples.items()}
-    return draw_gallery(**arrays, class_names=trained.classes, eps_levels=eps_levels)
+    first = int((arrays["predicted_clean"] != arrays["predicted_adversarial"]).argmax())
+    alone = {name: array[first : first + 1] for name, array in arrays.items()}
+    drawn = partial(draw_gallery, class_names=trained.classes, eps_levels=eps_levels)
+    return drawn(**arrays), drawn(**alone)
 
 
 def _finding(table: pd.DataFrame, verdict: list[Alarm], null: str | None) -> str:

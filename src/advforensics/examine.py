@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from advforensics.attacks.files import whole_levels
-from advforensics.evaluation.examination import Change, Examination, answers_recompressed, map_of
+from advforensics.evaluation.answer_map import map_of
+from advforensics.evaluation.examination import Change, Examination, answers_recompressed
 from advforensics.evaluation.images import pictures_of
 from advforensics.evaluation.run_parts import gradients_of
 from advforensics.evaluation.verdict import Judge

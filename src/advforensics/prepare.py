@@ -9,6 +9,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from advforensics.persistence.provenance import write_command
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.figures.patches import draw_contact_sheet, draw_mean_spectra
 from advforensics.store.building import build
@@ -35,6 +36,7 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
     source = instantiate(cfg.source, _convert_="all")
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["source", "task", "patches"]), resolve=True)
     facts = build(source, task, cutter, Path(cfg.store), settings, _draw_figures, workers)
+    write_command(Path(cfg.store))
     counts = "; ".join(f"{name}: {facts['patches'][name]} of {facts['photographs'][name]}" for name in SPLITS)
     log.info("%s: patches of photographs: %s; %d files rejected", cfg.store, counts, facts["rejected"])
     return facts

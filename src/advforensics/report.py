@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from advforensics.reporting import style, summaries
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.findings import alarm_warnings, comparison_sentence, reported_curve, robustness_sentences
+from advforensics.reporting.glance import glances
 from advforensics.reporting.page import render
 from advforensics.reporting.report_figures import report_figures
 from advforensics.reporting.selection import Curve, select
@@ -19,6 +20,7 @@ from advforensics.reporting.sweep_results import Reported, SweepResults
 from advforensics.statistics.brackets import brackets
 from advforensics.statistics.comparisons import Condition, comparisons
 from advforensics.statistics.curves import curves
+from advforensics.statistics.operating_points import operating_points, roc
 from advforensics.statistics.outcomes import WORST
 from advforensics.statistics.radii import radii
 from advforensics.statistics.sample_table import read_samples
@@ -30,9 +32,10 @@ def report(cfg: DictConfig) -> str:
     """Write the report on all detectors below ``cfg.runs`` into ``cfg.folder``.
 
     It consists of ``report.html``, ``figures/``, ``finding.txt``, ``metrics/*.json`` and the tables ``curves.csv``,
-    ``radii.csv``, ``robust_accuracy.csv``; ``comparisons.csv`` if there are several defenses, ``brackets.csv`` if
-    detectors were certified, ``pictures.csv`` if whole pictures were swept. Findings are about L∞ in float or, if that
-    was not swept for all, about the first norm and domain that was.
+    ``radii.csv``, ``robust_accuracy.csv``; ``operating_points.csv`` and ``roc.csv`` if a class means unaltered;
+    ``comparisons.csv`` if there are several defenses, ``brackets.csv`` if detectors were certified, ``pictures.csv`` if
+    whole pictures were swept. Findings are about L∞ in float or, if that was not swept for all, about the first norm
+    and domain that was.
 
     Returns:
         The finding, one sentence per line.
@@ -68,6 +71,11 @@ def report(cfg: DictConfig) -> str:
         "robustness": summaries.robustness(results),
         "medians": summaries.medians(results),
     }
+    if results.null is not None:
+        tables["operating_points"] = operating_points(samples, *curve, cfg.eps_levels)
+        if not tables["operating_points"].empty:
+            texts["operating"] = summaries.operating(tables["operating_points"], results.null)
+            tables["roc"] = roc(samples, *curve, cfg.eps_levels)
     if len(order) > 1:
         compared = comparisons(samples, _compared_conditions(table, curve, cfg.eps_levels))
         tables["comparisons"], texts["pairs"] = compared, summaries.pairs(compared)
@@ -96,7 +104,10 @@ def report(cfg: DictConfig) -> str:
     for defense, numbers in summaries.headline(results).items():
         (folder / "metrics" / f"{defense}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
-    page = render(results, runs, finding, texts, figures | detectors[0].data_figures())
+    seen = glances(table, len(results.classes), results.null, fired, results.recompressed)
+    own = f"advforensics report runs={runs} folder={folder} eps_levels={cfg.eps_levels:g}"
+    own += f" area_levels={cfg.area_levels:g} resamples={cfg.resamples}"
+    page = render(results, seen, own, finding, texts, figures | detectors[0].data_figures())
     (folder / "report.html").write_text(page, encoding="utf-8")
     log.info("%s/report.html\n%s", folder, "\n".join(finding))
     return "\n".join(finding)

@@ -74,5 +74,5 @@ def sweep(cfg: DictConfig) -> dict[str, float]:
 def _describe_data(store: PatchStore, folder: Path) -> None:
     """Copy the leak audit and the figures of the store beside the results: a report may run without the store."""
     folder.mkdir(exist_ok=True)
-    for name in ("audit.json", *store.files.names("figures/*.svg")):
+    for name in ("audit.json", *store.files.names("command.txt"), *store.files.names("figures/*.svg")):
         (folder / Path(name).name).write_bytes(store.files.read(name))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from advforensics.detectors.checkpoint import save_checkpoint
-from advforensics.persistence.provenance import commit
+from advforensics.persistence.provenance import commit, write_command
 from advforensics.persistence.unfinished import unfinished_folder
 from advforensics.store.datamodule import PatchData
 from advforensics.tracking.curves import VALIDATION
@@ -65,6 +65,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             shape=data.store.shape,
             commit=commit(),
         )
+        write_command(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         (unfinished / "training.csv").replace(folder / "training.csv")
         run.metrics({name: value for name, value in metrics.items() if name.startswith("train_")})

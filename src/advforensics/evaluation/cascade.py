@@ -53,6 +53,7 @@ class CascadeResult:
         candidates: The same before delivery, ``(N, C, H, W)``.
         fell_at: Radius per pixel value at which each image fell, in [0, 1], ``(N,)``; infinite where it stands or was
             wrong from the start.
+        target_class: The class that counts as a fall; ``None`` for any wrong one.
     """
 
     rows: pd.DataFrame
@@ -60,6 +61,7 @@ class CascadeResult:
     pictures: Tensor
     candidates: Tensor
     fell_at: Tensor
+    target_class: int | None
 
 
 def run_cascade(
@@ -128,7 +130,8 @@ class _Cascade:
         never_fell = [self.settings.images.sample_ids[index] for index in fell_at.isinf().nonzero().flatten().tolist()]
         self.domain.discard(self.norm, never_fell)
         state = self.state
-        return CascadeResult(rows, pd.DataFrame(self.costs), state.pictures, state.candidates, fell_at)
+        costs = pd.DataFrame(self.costs)
+        return CascadeResult(rows, costs, state.pictures, state.candidates, fell_at, self.target_class)
 
     def _judge_clean(self) -> tuple[Tensor, Tensor]:
         """Return what is delivered of the images themselves, and its logits.

@@ -1,4 +1,4 @@
-"""One picture under examination: what it takes to change the verdict, what a recompression does, where the answer lies.
+"""One picture under examination: what it takes to change the verdict, and what a recompression does.
 
 The verdict itself is the label that attacks work against, since nobody knows the true class of the picture.
 """
@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from hydra.utils import instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from advforensics.attacks.attackable import attackable
 from advforensics.attacks.domains import Domain, File
 from advforensics.attacks.files import decoded, encoded
-from advforensics.attacks.losses import margins
 from advforensics.attacks.threat_model import LEVEL, size
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.detectors.device import device_of
 from advforensics.detectors.logits import predict
 from advforensics.evaluation.ensemble import run_ensemble
 from advforensics.evaluation.images import EvaluationSet
@@ -31,7 +25,6 @@ from advforensics.evaluation.settings import Gradients, SweepSettings
 from advforensics.evaluation.whole_picture import WholePicture
 
 FORGED = "forged"  # name of the forged files, but for their suffixes
-CELLS = 32  # along the longer side of a map of gradients
 DIGITS = 4  # of a change in levels
 MEASURED = ("float", "8bit", "png")  # domains whose pictures keep the change that was made
 
@@ -54,20 +47,6 @@ class Change:
     answer: int
     picture: Tensor
     file: Path | None
-
-
-@dataclass(frozen=True)
-class Map:
-    """Where in a picture the answer lies.
-
-    Attributes:
-        strength: ``(rows, columns)``, from 0 to 1.
-        agreeing: Share of the patches that give the verdict; ``None`` where the map shows how strongly the answer
-            depends on each region.
-    """
-
-    strength: NDArray[np.float64]
-    agreeing: float | None
 
 
 @dataclass(frozen=True)
@@ -178,26 +157,3 @@ def answers_recompressed(detector: nn.Module, pictures: Sequence[Tensor], qualit
     """Return the classes of pictures ``(3, H, W)`` of one size once they are saved as JPEG of a quality."""
     files = torch.stack([decoded(encoded(picture, "JPEG", quality)) for picture in pictures])
     return [int(answer) for answer in predict(detector, files, 1).argmax(dim=1)]
-
-
-def map_of(detector: nn.Module, picture: Tensor, label: int) -> Map:
-    """Return where in a picture ``(3, H, W)`` its answer lies.
-
-    Of a detector of patches: the probability of the verdict in each. Of any other: the size of the gradient of the
-    margin, as a share of its largest value over regions of the picture.
-    """
-    images = picture[None].to(device_of(detector))
-    if isinstance(detector, WholePicture):
-        with torch.no_grad():
-            logits = detector.logits(images)[0]
-        share = (logits.argmax(dim=-1) == label).float().mean().item()
-        return Map(logits.softmax(dim=-1)[..., label].double().cpu().numpy(), share)
-    with attackable(detector):
-        images.requires_grad_()
-        lead = margins(detector(images), torch.tensor([label], device=images.device))
-        (gradient,) = torch.autograd.grad(lead.sum(), images)
-    height, width = picture.shape[1:]
-    side = max(height, width) / min(CELLS, height, width)
-    cells = max(1, round(height / side)), max(1, round(width / side))
-    pooled = F.adaptive_avg_pool2d(gradient.abs().sum(dim=1, keepdim=True), cells)[0, 0]
-    return Map((pooled / pooled.max().clamp_min(1e-30)).double().cpu().numpy(), None)

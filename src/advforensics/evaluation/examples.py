@@ -2,16 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from advforensics.attacks.gateway import TorchAttack
 from advforensics.attacks.threat_model import LEVEL, to_8bit
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.detectors.detector import Detector
 from advforensics.detectors.device import device_of
 from advforensics.detectors.logits import predict
+from advforensics.evaluation.answer_map import map_of
 from advforensics.evaluation.images import EvaluationSet
 
 
@@ -26,9 +25,9 @@ def make_examples(
     """Attack at most ``number`` pictures of different classes and photographs, at a radius in levels.
 
     Returns:
-        ``clean`` and ``adversarial`` pictures of whole levels, ``(N, C, H, W)`` in [0, 1], their residuals
-        ``residual_clean`` and ``residual_adversarial``, ``(N, R, H', W')``, signed, the true ``labels`` ``(N,)``, and
-        the classes ``predicted_clean`` and ``predicted_adversarial``, ``(N,)``.
+        ``clean`` and ``adversarial`` pictures of whole levels, ``(N, C, H, W)`` in [0, 1], a map of where each clean
+        one's answer lies, ``where``, ``(N, rows, columns)`` in [0, 1], the true ``labels`` ``(N,)``, and the classes
+        ``predicted_clean`` and ``predicted_adversarial``, ``(N,)``.
     """
     detector = trained.detector
     right = predict(detector, targets.images, batch_size).argmax(dim=1) == targets.labels
@@ -48,14 +47,8 @@ def make_examples(
     adversarial = to_8bit(attack.norm, eps, images, found)
     examples: dict[str, Any] = {"clean": images, "adversarial": adversarial, "labels": labels}
     for kind in ("clean", "adversarial"):
-        with torch.no_grad():
-            examples[f"residual_{kind}"] = _residual(detector, examples[kind].to(device)).cpu()
         examples[f"predicted_{kind}"] = predict(detector, examples[kind], batch_size).argmax(dim=1)
+    answers = examples["predicted_clean"].tolist()
+    maps = [map_of(detector, image, answer).strength for image, answer in zip(images, answers, strict=True)]
+    examples["where"] = torch.from_numpy(np.stack(maps))
     return examples
-
-
-def _residual(detector: nn.Module, images: Tensor) -> Tensor:
-    """Return the residual that our detectors compute; for others, the difference from the mean of 3 x 3 pixels."""
-    if isinstance(detector, Detector):
-        return detector.residual(images)
-    return images - F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

@@ -22,10 +22,13 @@ from advforensics.evaluation.batches import choose_batch_size
 from advforensics.evaluation.ensemble import run_ensemble
 from advforensics.evaluation.images import EvaluationSet, ImageParts
 from advforensics.evaluation.postprocessing import sample_rows
+from advforensics.evaluation.recompression import recompressed
 from advforensics.evaluation.settings import Gradients, SweepSettings
 from advforensics.persistence.atomic import atomic
 from advforensics.persistence.journal import Journal
 from advforensics.statistics.sample_table import write_samples
+
+TEXTS = {"sample_id": str, "group": str}
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class Parts:
         complete = [path for path in self.samples() if path.is_file()]
         return pd.concat([pd.read_csv(_costs(path)) for path in complete], ignore_index=True)
 
+    def recompressed(self) -> pd.DataFrame:
+        """Return what is left of the forged pictures of all complete parts once they are saved as JPEG."""
+        complete = [_recompressed(path) for path in self.samples() if path.is_file()]
+        return pd.concat([pd.read_csv(path, dtype=TEXTS) for path in complete], ignore_index=True)
+
     def missing(self) -> list[int]:
         """Return the numbers of the parts that are not complete."""
         return [number for number, path in enumerate(self.samples()) if not path.is_file()]
@@ -96,6 +104,11 @@ class Parts:
             with counted(detector) as cost:
                 rows.append(sample_rows(postprocessing.run(detector, images), self.eps_levels))
             costs.append(cost_row(cost, postprocessing.name, postprocessing.norm, "8bit", 0.0))
+        with counted(detector) as cost:
+            saved_again = recompressed(settings, results)
+        costs.append(cost_row(cost, "recompressed", "linf", "jpeg", 0.0))
+        with atomic(_recompressed(path)) as temporary:
+            saved_again.to_csv(temporary, index=False)
         with atomic(_costs(path)) as temporary:
             total_cost(costs).to_csv(temporary, index=False)
         facts, classes = self.trained.provenance(), self.trained.classes
@@ -113,6 +126,10 @@ def cost_row(cost: Cost, attack: str, norm: Norm, domain: str, eps_levels: float
     """Return a row of costs outside a cascade."""
     point = {"norm": norm, "domain": domain, "attack": attack, "eps_levels": float(eps_levels)}
     return pd.DataFrame([{**point, "attacked": 0, **vars(cost)}])
+
+
+def _recompressed(samples: Path) -> Path:
+    return samples.with_suffix(".recompressed.csv")
 
 
 def _costs(samples: Path) -> Path:

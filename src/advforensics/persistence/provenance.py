@@ -1,12 +1,18 @@
-"""Provenance: which code and which files a result comes from."""
+"""Provenance: which code, which files and which command a result comes from."""
 
 import hashlib
+import shlex
 import shutil
 import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
+from advforensics.persistence.atomic import atomic
+
+COMMAND = "command.txt"
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -21,6 +27,17 @@ def commit() -> str:
     if shutil.which("git") is None or git("ls-files", "--error-unmatch", ".").returncode:
         return f"v{version('advforensics')}"
     return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if git("status", "--porcelain", ".").stdout else "")
+
+
+def write_command(folder: Path) -> None:
+    """Write the command that makes a folder's results into it, as ``command.txt``; nothing if Python called it."""
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.get()
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    words = ["advforensics", hydra.job.name, *(f"--config-dir={path}" for path in own), *hydra.overrides.task]
+    with atomic(folder / COMMAND) as unfinished:
+        unfinished.write_text(shlex.join(words) + "\n")
 
 
 @cache

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from advforensics.reporting import style
+from advforensics.reporting.light import Light
 from advforensics.reporting.templating import template
 
 Pixels = NDArray[np.uint8]
@@ -19,14 +20,6 @@ SHOWN = 900  # pixels of the longer side of a picture on the page
 PART = 160  # pixels of the part that is shown pixel by pixel
 UNSEEN = 2.0  # levels: a change of a file that nobody sees
 VEIL = 0.6  # how strongly the map covers the picture
-
-
-class Light(NamedTuple):
-    """A traffic light: its colour, what it says, and by which rule."""
-
-    colour: str
-    claim: str
-    rule: str
 
 
 def verdict_light(result: Mapping[str, Any]) -> Light:

@@ -2,13 +2,17 @@
 
 import base64
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from advforensics.reporting import style
+from advforensics.reporting.glance import Glance, delivered_curve
 from advforensics.reporting.sweep_results import Reported
 from advforensics.reporting.templating import template
 
@@ -29,7 +33,9 @@ CAPTIONS = {
     "postprocessing": "Accuracy after post-processing as any picture editor does it, without an attack.",
     "radii": "Half of the images of a class fall at this radius or below. Further right is more robust.",
     "cascade": "Share of the images that fell to each attack, by radius; the lowest area is the images that stand.",
-    "confusion": "Answers on clean pictures: each row is a true class and adds up to 100%.",
+    "confusion": "Answers: each row is a true class and adds up to 100%.",
+    "roc": "How many of the altered pictures are caught, if so many of the unaltered ones may be accused. Further up is"
+    " better.",
     "costs": "What each attack cost, as images that went through the detector.",
     "training": "Training log. If a dashed curve rises while the solid one of its colour falls, training overfits.",
     "classes": "Example patches, one row per class.",
@@ -39,7 +45,8 @@ CAPTIONS = {
 
 def render(
     results: Reported,
-    runs: Path,
+    glances: Sequence[Glance],
+    command: str,
     finding: Sequence[str],
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
@@ -48,15 +55,19 @@ def render(
 
     Args:
         results: What the report is about.
-        runs: The folder of the detectors.
+        glances: What the first screen says of each defense.
+        command: The command that makes the report.
         finding: Sentences.
-        tables: Of text, by name: ``accuracies``, ``robustness``, ``medians``; if available ``leaks``, ``pairs``,
-            ``pictures``.
+        tables: Of text, by name: ``accuracies``, ``robustness``, ``medians``; if available ``leaks``, ``operating``,
+            ``pairs``, ``pictures``.
         figures: SVG files by figure name, in the order of the page.
     """
     samples, detectors = results.samples, results.detectors
     facts = samples.drop_duplicates(["defense", "seed"])
     galleries = {detector.defense: detector.gallery for detector in reversed(detectors)}
+    delivered = delivered_curve(results.curves)
+    first = f"robustness-{'-'.join(delivered[0])}" if delivered else next(iter(figures))
+    commands = dict.fromkeys(line for detector in detectors for line in detector.commands())
     return template("report.html.j2").render(
         finding=finding,
         tables={
@@ -69,7 +80,7 @@ def render(
         ],
         alarms=[(detector.defense, detector.seed, detector.alarms()) for detector in detectors],
         galleries={
-            name: base64.b64encode(galleries[name].read_bytes()).decode()
+            name: _embedded(galleries[name])
             for name in tables["accuracies"]["defence"]
             if galleries[name].is_file()  # detectors without gradients have none
         },
@@ -77,14 +88,28 @@ def render(
         detector=facts["detector"].iloc[0],
         classes=results.classes,
         curve=results.curve,
-        images=samples["sample_id"].nunique(),
-        photographs=samples["group"].nunique(),
         seeds=sorted(facts["seed"].unique()),
         attacks=list(samples["attack"].unique()),
         checkpoints=facts[["defense", "seed", "checkpoint", "commit"]].to_dict("records"),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        runs=runs,
+        commands=[*commands, command],
+        recorded=all(len(detector.commands()) > 0 for detector in detectors),
+        glances=glances,
+        sections=_sections(tables, figures, galleries),
+        first=first,
+        example=_embedded(detectors[0].glance) if detectors[0].glance.is_file() else None,
+        pictures=results.pictures,
+        plural=style.count(samples["sample_id"].nunique(), results.pictures),
+        scenes=style.count(samples["group"].nunique(), "photograph"),
     )
+
+
+def _sections(tables: Mapping[str, object], figures: Mapping[str, object], galleries: Mapping[str, Path]) -> set[str]:
+    """Return the ids of the sections that the page has."""
+    always = {"findings", "alarms", "robustness", "radii", "attacks", "costs", "commands"}
+    examples = {"examples"} if any(path.is_file() for path in galleries.values()) else set()
+    data = {"data"} if "leaks" in tables else set()
+    return always | examples | data | ({"operating", "pictures", "pairs", "postprocessing"} & {*tables, *figures})
 
 
 def _inline_svg(path: Path) -> Markup:
@@ -94,4 +119,14 @@ def _inline_svg(path: Path) -> Markup:
     prefix = path.stem.replace(".", "-")
     for reference in ('id="', 'href="#', "url(#"):
         text = text.replace(reference, f"{reference}{prefix}-")
+    text = re.sub(rf'<g id="{re.escape(prefix)}-{style.TIP}([^"]+)">', _titled, text)
     return Markup(text[text.index("<svg") :])
+
+
+def _titled(group: re.Match[str]) -> str:
+    """Return the beginning of a group whose id is what it tells, as `style.tips` has named it."""
+    return f"<g><title>{escape(unquote(group[1]))}</title>"
+
+
+def _embedded(png: Path) -> str:
+    return base64.b64encode(png.read_bytes()).decode()

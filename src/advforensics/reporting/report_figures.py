@@ -12,6 +12,7 @@ from advforensics.reporting.figures.bracket import draw_bracket
 from advforensics.reporting.figures.classes import draw_confusion_matrix, draw_median_radii
 from advforensics.reporting.figures.costs import draw_costs
 from advforensics.reporting.figures.curves import draw_postprocessing_curves, draw_robustness_curves
+from advforensics.reporting.figures.operating import draw_roc
 from advforensics.reporting.figures.tradeoff import draw_tradeoff
 from advforensics.reporting.figures.training import draw_training_log
 from advforensics.reporting.selection import Curve, select
@@ -25,7 +26,7 @@ def report_figures(results: Reported, tables: Mapping[str, pd.DataFrame]) -> Ite
 
     Args:
         results: What the report is about.
-        tables: ``robust_accuracy``; ``comparisons`` and ``brackets`` if there are any.
+        tables: ``robust_accuracy``; ``comparisons``, ``brackets`` and ``roc`` if there are any.
     """
     table, classes = results.curves, results.classes
     alarmed = {defense for defense, names in results.fired.items() if names}
@@ -47,10 +48,17 @@ def report_figures(results: Reported, tables: Mapping[str, pd.DataFrame]) -> Ite
         yield "postprocessing", draw_postprocessing_curves(table, len(classes), alarmed)
     yield "radii", draw_median_radii(results.radii, results.curve, classes)
     of_curve = select(results.samples, **results.curve._asdict())
-    shares, clean = attack_shares(of_curve), of_curve[of_curve["eps_levels"] == 0]
+    shares = attack_shares(of_curve)
     for defense in table["defense"].unique():
         yield f"cascade-{defense}", draw_attack_shares(shares, defense, results.curve)
-        yield f"confusion-{defense}", draw_confusion_matrix(clean[clean["defense"] == defense], classes)
+        of_defense = of_curve[of_curve["defense"] == defense]
+        yield f"confusion-{defense}", draw_confusion_matrix(of_defense, classes)
+        yield f"confusion-{defense}-attacked", draw_confusion_matrix(of_defense, classes, results.eps_levels)
+    if "roc" in tables:
+        attack = (
+            f"{results.curve}, ε {style.format_radius(results.eps_levels)}, on pictures that are not {results.null}"
+        )
+        yield "roc", draw_roc(tables["roc"], str(results.null), attack)
     costs = pd.concat([detector.costs() for detector in results.detectors])
     yield "costs", draw_costs(costs, results.samples["sample_id"].nunique())
     if logs := [log for detector in results.detectors if (log := detector.training_log()) is not None]:

@@ -7,6 +7,7 @@ blindness. Every defense also has a marker of its own, for prints in grey.
 from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ PAPER: dict[Any, Any] = {  # matplotlib types the keys as literals
     "ytick.labelsize": 8.5,
     "figure.constrained_layout.use": True,
 }
+TIP = "tip:"  # begins the id of a point that tells a text
 GREY = "#666666"
 DASHED = (0, (5, 2))  # of a curve whose sweep fired an alarm
 DOMAINS = {"float": "float pictures", "8bit": "8-bit pictures", "png": "PNG files", "jpeg": "JPEG files"}
@@ -99,6 +101,13 @@ def percent_axis(axes: Axes, top: float = 1.02) -> None:
     """Set up a vertical axis from 0 to 100%."""
     axes.set_ylim(0, top)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def tips(axes: Axes, x: Iterable[float], y: Iterable[float], texts: Iterable[str]) -> None:
+    """Let points of a figure tell a text where a pointer rests on them; :mod:`.page` turns their ids into titles."""
+    for across, up, text in zip(x, y, texts, strict=True):
+        (point,) = axes.plot(across, up, "o", markersize=14, color=(0, 0, 0, 0), zorder=4, clip_on=False)
+        point.set_gid(f"{TIP}{quote(text)}")
 
 
 def footnote(figure: Figure, text: str) -> None:

@@ -119,6 +119,29 @@ def medians(results: Reported) -> pd.DataFrame:
     return table
 
 
+def operating(points: pd.DataFrame, null: str) -> pd.DataFrame:
+    """Return the operating points of each defense as text, a row each.
+
+    Args:
+        points: From :func:`~advforensics.statistics.operating_points.operating_points`.
+        null: The class of unaltered pictures.
+    """
+    names = {
+        "caught_at_1": f"caught at 1% of the {null} accused",
+        "caught_at_5": "caught at 5%",
+        "equal_error_rate": "equal error rate",
+        "calibration_error": "calibration error",
+    }
+    rows = []
+    for (defense, condition), part in points.groupby(["defense", "condition"], sort=False):
+        shares = {row.metric: format_share(row) for row in part.itertuples()}
+        area = part[part["metric"] == "auroc"].iloc[0]
+        row = {"defence": defense, "pictures": condition, **{names[name]: shares[name] for name in names}}
+        row["area under the ROC"] = f"{area['estimate']:.3f} {format_interval(area['low'], area['high'], '.3f')}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     """Return the comparisons as text, one row each.
 

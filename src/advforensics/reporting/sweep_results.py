@@ -10,6 +10,7 @@ import pandas as pd
 
 from advforensics.alarms import alarm as alarms
 from advforensics.alarms.alarm import Alarm
+from advforensics.persistence.provenance import COMMAND
 from advforensics.reporting.selection import Curve
 
 NOT_CHECKED = "alarms_not_checked"
@@ -25,7 +26,17 @@ class SweepResults:
     def __init__(self, folder: Path) -> None:
         facts = pd.read_parquet(folder / "sweep" / "samples.parquet", columns=["defense", "seed"]).iloc[0]
         self.folder, self.defense, self.seed = folder, str(facts["defense"]), int(facts["seed"])
-        self.gallery = folder / "sweep" / "gallery.png"
+        self.gallery, self.glance = folder / "sweep" / "gallery.png", folder / "sweep" / "glance.png"
+
+    def commands(self) -> list[str]:
+        """Return the commands that made the data, the detector and the sweep, as far as they are known."""
+        kept = (self.folder / "sweep" / "data" / COMMAND, self.folder / COMMAND, self.folder / "sweep" / COMMAND)
+        return [path.read_text().strip() for path in kept if path.exists()]
+
+    def recompressed(self) -> pd.DataFrame | None:
+        """Return what is left of forged pictures once they are saved again; ``None`` if that was not tried."""
+        path = self.folder / "sweep" / "recompressed.csv"
+        return pd.read_csv(path, dtype={"sample_id": str, "group": str}) if path.exists() else None
 
     def training(self) -> dict[str, float]:
         """Return the scores and costs of the training; empty for a detector that was trained elsewhere."""
@@ -103,6 +114,20 @@ class Reported:
     def null(self) -> str | None:
         """The class of unaltered pictures, ``None`` if there is none."""
         return self.classes[0] if self.samples.attrs["null_first"] else None
+
+    @property
+    def recompressed(self) -> dict[str, pd.DataFrame]:
+        """What is left of forged pictures once they are saved again, by defense."""
+        tables: dict[str, list[pd.DataFrame]] = {}
+        for detector in self.detectors:
+            if (table := detector.recompressed()) is not None:
+                tables.setdefault(detector.defense, []).append(table)
+        return {defense: pd.concat(of_defense) for defense, of_defense in tables.items()}
+
+    @property
+    def pictures(self) -> str:
+        """What the images are: patches of a store, or pictures as they came."""
+        return "patch" if self.detectors[0].leak_audit() is not None else "picture"
 
     @property
     def fired(self) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Results by class: the confusion matrix of clean images, and median radii."""
+"""Results by class: confusion matrices, and median radii."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,19 @@ from advforensics.statistics.radii import ALL
 
 
 @mpl.rc_context(style.PAPER | {"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True})
-def draw_confusion_matrix(table: pd.DataFrame, class_names: Sequence[str]) -> Figure:
-    """Draw the confusion matrix of clean images: for each true class, the share of each answer.
+def draw_confusion_matrix(table: pd.DataFrame, class_names: Sequence[str], eps_levels: float = 0) -> Figure:
+    """Draw a confusion matrix: for each true class, the share of each answer.
 
     Args:
-        table: Sample table of one defense; each image counts once per training seed.
+        table: Sample table of one defense, norm and domain; each image counts once per training seed, in the state
+            after the last attack.
         class_names: By label.
+        eps_levels: Radius in levels; 0 for clean images.
 
     Raises:
-        ValueError: The table holds several defenses, or no rows at radius 0.
+        ValueError: The table holds several defenses, or no rows at this radius.
     """
-    rows = select(table, eps_levels=0).drop_duplicates(["seed", "sample_id"])
+    rows = select(table, eps_levels=eps_levels).drop_duplicates(["seed", "sample_id"], keep="last")
     if len(defenses := rows["defense"].unique()) > 1:
         raise ValueError(f"a confusion matrix is of one defense; the table holds {sorted(defenses)}")
     classes = len(class_names)
@@ -41,7 +43,8 @@ def draw_confusion_matrix(table: pd.DataFrame, class_names: Sequence[str]) -> Fi
     axes.set_yticks(range(classes), class_names)
     axes.tick_params(length=0)
     axes.set(xlabel="answer", ylabel="true class")
-    axes.set_title(f"{style.words(defenses[0])}, clean pictures\n% of each true class", fontsize=9)
+    state = f"attacked, ε {style.format_eps(eps_levels)}" if eps_levels else "clean pictures"
+    axes.set_title(f"{style.words(defenses[0])}, {state}\n% of each true class", fontsize=9)
     style.footnote(figure, style.sample_size(rows[list(SIZES)].nunique().rename(SIZES).to_frame().T))
     return figure
 

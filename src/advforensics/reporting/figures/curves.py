@@ -107,11 +107,16 @@ def _draw_bands(
         line = rows[rows["defense"] == defense].sort_values("eps_levels")
         x, dashes = line["eps_levels"].map(positions), style.DASHED if defense in alarmed else "solid"
         low = 0 * line["low"] if defense in at_most else line["low"]
-        axes.fill_between(x, low, line["high"], color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(x, low, line["high"], color=color, alpha=0.12, linewidth=0, zorder=2)
         label = style.defense_label(defense, alarmed) + ", at most" * (defense in at_most)
         axes.plot(
             x, line["estimate"], color=color, marker=marker, linestyle=dashes, label=label, clip_on=False, zorder=3
         )
+        told = [
+            f"{style.words(defense)}, ε {style.format_eps(eps)}: {estimate:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+            for eps, estimate, low, high in line[["eps_levels", "estimate", "low", "high"]].to_numpy(float)
+        ]
+        style.tips(axes, x, line["estimate"], told)
     style.legend(axes)
 
 

@@ -20,21 +20,19 @@ MIN_DIFFERENCE = 1 / 255 / 16  # a smaller difference is not amplified to full c
 def draw_gallery(
     clean: Floats,
     adversarial: Floats,
-    residual_clean: Floats,
-    residual_adversarial: Floats,
+    where: Floats,
     labels: Sequence[int],
     predicted_clean: Sequence[int],
     predicted_adversarial: Sequence[int],
     class_names: Sequence[str],
     eps_levels: float,
 ) -> Figure:
-    """Draw examples in rows: clean, adversarial, their amplified difference, and the residuals of both.
+    """Draw examples in rows: clean, adversarial, their amplified difference, and where the answer lies.
 
     Args:
         clean: Shape ``(N, C, H, W)``, C 1 or 3, in [0, 1].
         adversarial: Likewise.
-        residual_clean: Signed residual of the clean images, ``(N, R, H, W)``; the first channel is drawn.
-        residual_adversarial: Likewise, of the adversarial images; drawn on the scale of the clean residual.
+        where: Maps over the clean pictures, ``(N, rows, columns)`` in [0, 1].
         labels: N true classes.
         predicted_clean: Predicted classes of the clean images.
         predicted_adversarial: Predicted classes of the adversarial images.
@@ -43,27 +41,36 @@ def draw_gallery(
     """
     difference = adversarial - clean
     factor = _round_down(0.5 / max(float(np.abs(difference).max()), MIN_DIFFERENCE))
-    figure = Figure(figsize=(7.2, 0.7 + 1.55 * len(clean)))
-    grid = figure.subplots(len(clean), 5, squeeze=False)
-    headings = ["clean", f"adversarial, ε = {style.format_eps(eps_levels)}", f"difference times {factor:g}"]
-    for axes, heading in zip(grid[0], [*headings, "residual, clean", "residual, adversarial"], strict=True):
+    height, width = clean.shape[-2:]
+    figure = Figure(figsize=(7.2, (0.35 if len(clean) == 1 else 0.7) + len(clean) * (0.3 + 1.75 * height / width)))
+    grid = figure.subplots(len(clean), 4, squeeze=False)
+    headings = [
+        "clean",
+        f"forged, ε = {style.format_eps(eps_levels)}",
+        f"difference times {factor:g}",
+        "where it looked",
+    ]
+    for axes, heading in zip(grid[0], headings, strict=True):
         axes.set_title(heading, fontsize=9)
     for row, axes in enumerate(grid):
-        scale = max(float(np.percentile(np.abs(residual_clean[row, 0]), 99)), 1e-6)
         show_picture(axes[0], clean[row])
         show_picture(axes[1], adversarial[row])
         show_picture(axes[2], 0.5 + factor * difference[row])
-        for panel, residual in ((axes[3], residual_clean), (axes[4], residual_adversarial)):
-            show_picture(panel, 0.5 + residual[row, :1] / scale / 2)
+        show_picture(axes[3], clean[row].mean(axis=0, keepdims=True))
+        axes[3].imshow(
+            where[row], cmap="inferno", alpha=0.65, vmin=0, vmax=1, extent=(-0.5, width - 0.5, height - 0.5, -0.5)
+        )
         axes[0].set_ylabel(f"true: {class_names[labels[row]]}")
         for panel, predicted in ((axes[0], predicted_clean[row]), (axes[1], predicted_adversarial[row])):
             color = "black" if predicted == labels[row] else "#D55E00"
             panel.set_xlabel(f"→ {class_names[predicted]}", color=color, labelpad=2)
-    style.footnote(
-        figure,
-        "Below a picture: the detector's answer, orange if wrong. ε in levels of 1/255. Difference: grey if none.\n"
-        "Residual: first channel, both on the scale of the clean one.",
-    )
+    if len(clean) > 1:
+        style.footnote(
+            figure,
+            "Below a picture: the detector's answer, orange if wrong. ε in levels of 1/255. Difference: grey if none.\n"
+            "Where it looked: how strongly the answer depends on each region, by the gradient; of whole pictures, the\n"
+            "probability that each patch gives the answer. Bright is most.",
+        )
     return figure
 
 
