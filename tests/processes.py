@@ -12,6 +12,8 @@ from pathlib import Path
 from advforensics.cli.main import main
 from advforensics.tracking.experiment import PARENT_RUN
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")  # any of which shows a page
+
 
 @dataclass(frozen=True)
 class Result:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from configs import TINY_DETECTOR, Compose, config
 from PIL import ExifTags, Image
-from processes import Call
+from processes import BROWSERS, Call
 from toys import picture as photograph
 
 from advforensics.cli.main import as_overrides
@@ -23,7 +23,6 @@ from advforensics.forge import forge
 from advforensics.store.reading import PatchStore
 
 QUICK = ("ensemble.attacks.fmn.steps=5", "ensemble.attacks.apgd_ce.steps=5", "eps_levels=[0,2,16]")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ TRANSFORMER = ("detector=transformer", "detector.model.trunk.width=16", "detecto
 OPTIMIZER = "defense.module.optimizer"
 SGD = (f"{OPTIMIZER}._target_=torch.optim.SGD", f"{OPTIMIZER}.lr=0.1", f"+{OPTIMIZER}.momentum=0.9")
 GUARDS = f"defense.guard._target_={__name__}.Outage,advforensics.training.overfitting.OverfittingGuard"
-FILES = {"checkpoint.pt", "metrics.json", "training.csv"}
+FILES = {"checkpoint.pt", "metrics.json", "training.csv", "command.txt"}
 
 
 class Outage(OverfittingGuard):

@@ -1,9 +1,12 @@
 """``report(cfg)``: from sample tables to one self-contained page."""
 
 import base64
+import html
 import json
 import re
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pandas as pd
 import pytest
 from configs import IGNORE_LIGHTNING_WARNINGS, TINY_TRAINING, Compose, only
 from matplotlib.figure import Figure
+from processes import BROWSERS, Call
 from tables import alarm_table, certificate_table, cost_table, sample_table
 
 from advforensics.alarms import alarm as alarms
@@ -353,10 +357,9 @@ def test_points_tell_their_numbers_and_every_contents_entry_leads_somewhere(runs
     page = (runs / "report" / "report.html").read_text()
     titles = re.findall(r"<g><title>([^<]+)</title>", page)
     curve = pd.read_csv(runs / "report" / "curves.csv").query("attack == 'worst' and metric == 'accuracy'")
-    (row,) = curve.query(
-        "defense == 'baseline' and norm == 'linf' and domain == '8bit' and eps_levels == 1"
-    ).itertuples()
-    assert f"baseline, ε 1: {row.estimate:.1%} [{100 * row.low:.1f}, {100 * row.high:.1f}]" in titles
+    at_one = curve.query("defense == 'baseline' and norm == 'linf' and domain == '8bit' and eps_levels == 1")
+    estimate, low, high = at_one[["estimate", "low", "high"]].to_numpy(float)[0]
+    assert f"baseline, ε 1: {estimate:.1%} [{100 * low:.1f}, {100 * high:.1f}]" in titles
     assert "tip:" not in page
     sections = set(re.findall(r'<details id="(\w+)"', page))
     assert set(re.findall(r'<a href="#(\w+)">', page)) == sections
@@ -369,6 +372,48 @@ def test_false_alarms_have_a_section_and_tables_where_a_class_means_unaltered(ru
     table = pd.read_csv(runs / "report" / "operating_points.csv").set_index(["defense", "condition", "metric"])
     page = (runs / "report" / "report.html").read_text()
     for defense in ("baseline", "gradient_regularized"):
-        share = table.loc[(defense, "attacked", "caught_at_5"), "estimate"]
+        share = float(table["estimate"].loc[defense, "attacked", "caught_at_5"])
         assert f"{share:.1%} [" in page
     assert {"false_alarms", "caught"} <= set(pd.read_csv(runs / "report" / "roc.csv"))
+
+
+@IGNORE_LIGHTNING_WARNINGS
+def test_the_commands_on_the_page_make_the_same_tables_again(call: Call) -> None:
+    mine = "it\\'s mine"  # as Hydra reads it
+    small = [
+        *("source.scenes.number=16", "source.scenes.height=96", "source.scenes.width=128", "patches.short_side=null"),
+        *("patches.size=32", "patches.per_photograph=2", "patches.min_photographs=1", "patches.val=0.3"),
+    ]
+    quick = ["eps_levels=[0,1]", "ensemble.attacks.fmn.steps=3", "ensemble.attacks.apgd_ce.steps=3", "images=8"]
+    for words in (
+        ["prepare", "store=a/patches", "patches.test=0.3", "workers=1", *small],
+        ["train", "store=a/patches", f"folder='a/runs/{mine}'", *TINY_TRAINING, "trainer.max_epochs=1"],
+        ["sweep", f"checkpoint='a/runs/{mine}/checkpoint.pt'", "store=a/patches", "ensemble=quick", *quick],
+        ["report", "runs=a/runs", "eps_levels=1", "resamples=20"],
+    ):
+        result = call(*words)
+        assert result.returncode == 0, result.stderr
+    made = call.folder / "a/runs/report"
+    page = (made / "report.html").read_text()
+    listed = html.unescape(re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)[0])
+    again = [shlex.split(line) for line in listed.splitlines() if line.startswith("advforensics ")]
+    assert [words[1] for words in again] == ["prepare", "train", "sweep", "report"]
+    tables = {name: pd.read_csv(made / name) for name in ("curves.csv", "radii.csv", "operating_points.csv")}
+    shutil.rmtree(call.folder / "a")
+    for words in again:
+        result = call(*words[1:])
+        assert result.returncode == 0, result.stderr
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(table, pd.read_csv(made / name))
+
+
+def test_the_page_opens_in_a_browser(runs: Path, composed: Compose) -> None:
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser: {', '.join(BROWSERS)}")
+    report(composed("report", f"runs={runs}", "resamples=20"))
+    page = (runs / "report" / "report.html").absolute().as_uri()
+    command = (browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom", page)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert shown.count('class="light') == 2
+    assert shown.count("<details id=") == len(re.findall(r'<a href="#\w+">', shown)) > 8

@@ -78,7 +78,15 @@ def test_costs_count_every_image_and_no_batch_is_larger_than_configured(
     with counted(trained.detector) as cost:
         metrics = sweep(configured(*kept, *small))
     costs = spent()
-    assert set(costs["attack"]) - {"8bit"} == {"clean", "fmn", "fgsm", "postprocessing", "alarms", "gallery"}
+    assert set(costs["attack"]) - {"8bit"} == {
+        "clean",
+        "fmn",
+        "fgsm",
+        "postprocessing",
+        "recompressed",
+        "alarms",
+        "gallery",
+    }
     assert (costs["forward"].sum(), costs["backward"].sum()) == (cost.forward, cost.backward)
     assert (metrics["sweep_forward_images"], metrics["sweep_backward_images"]) == (cost.forward, cost.backward)
     assert max(sizes) == 5
@@ -185,7 +193,9 @@ def test_the_run_has_curves_over_epsilon(configured: Compose) -> None:
     figures = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
     assert {"figures/gallery.png", "figures/attacks-linf-float.png"} <= figures
     tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
-    assert tables == {f"tables/{name}" for name in ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv")}
+    assert tables == {
+        f"tables/{name}" for name in ("samples.parquet", "curves.csv", "costs.csv", "alarms.csv", "recompressed.csv")
+    }
     assert of_detector.data.metrics["accuracy/sweep/linf_float_0.5"] == points[1].value
     for found in (of_detector, run):
         assert "few_photographs" in found.data.tags["alarms"]  # an untrained detector, too

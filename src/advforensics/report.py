@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from advforensics.persistence.provenance import command_line
 from advforensics.reporting import style, summaries
 from advforensics.reporting.figures.files import save
 from advforensics.reporting.findings import alarm_warnings, comparison_sentence, reported_curve, robustness_sentences
@@ -105,9 +106,7 @@ def report(cfg: DictConfig) -> str:
         (folder / "metrics" / f"{defense}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     (folder / "finding.txt").write_text("\n".join(finding) + "\n")
     seen = glances(table, len(results.classes), results.null, fired, results.recompressed)
-    own = f"advforensics report runs={runs} folder={folder} eps_levels={cfg.eps_levels:g}"
-    own += f" area_levels={cfg.area_levels:g} resamples={cfg.resamples}"
-    page = render(results, seen, own, finding, texts, figures | detectors[0].data_figures())
+    page = render(results, seen, command_line(), finding, texts, figures | detectors[0].data_figures())
     (folder / "report.html").write_text(page, encoding="utf-8")
     log.info("%s/report.html\n%s", folder, "\n".join(finding))
     return "\n".join(finding)

@@ -29,15 +29,21 @@ def commit() -> str:
     return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if git("status", "--porcelain", ".").stdout else "")
 
 
-def write_command(folder: Path) -> None:
-    """Write the command that makes a folder's results into it, as ``command.txt``; nothing if Python called it."""
+def command_line() -> str | None:
+    """Return the command that this process runs, with every argument; ``None`` if Python called it."""
     if not HydraConfig.initialized():
-        return
+        return None
     hydra = HydraConfig.get()
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     words = ["advforensics", hydra.job.name, *(f"--config-dir={path}" for path in own), *hydra.overrides.task]
-    with atomic(folder / COMMAND) as unfinished:
-        unfinished.write_text(shlex.join(words) + "\n")
+    return shlex.join(words)
+
+
+def write_command(folder: Path) -> None:
+    """Write the command that makes a folder's results into it, as ``command.txt``, if there is one."""
+    if (command := command_line()) is not None:
+        with atomic(folder / COMMAND) as unfinished:
+            unfinished.write_text(f"{command}\n")
 
 
 @cache

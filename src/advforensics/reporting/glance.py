@@ -1,7 +1,7 @@
 """What a report says at a glance: for each defense one sentence, a traffic light, and the numbers behind them."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ def glances(
         floats = " (in floats, which no file holds)" if curve.domain == "float" and eps_levels < 1 else ""
         claim += (
             f". A forger who changes no pixel value by more than {style.format_radius(eps_levels)}{floats} leaves"
-            f" {'at most ' * (defense in at_most)}{_percent(robust.estimate)}."
+            f" {'at most ' * (defense in at_most)}{_percent(robust.estimate)} right."
         )
         facts.append(f"{style.DOMAINS[curve.domain]} at {style.format_radius(eps_levels)} {format_share(robust)}")
         left = recompressed.get(defense)
@@ -96,21 +96,26 @@ def glances(
             share, number = outlived
             claim += f" Saved again as JPEG, {_percent(share.estimate)} of the forged pictures still fool it."
             facts.append(f"JPEG quality {SAVED}: {format_share(share)} of {number}")
+        facts.append("no alarm" if not fired[defense] else style.count(len(fired[defense]), "alarm"))
         chance = bool(balanced.low <= 1 / classes)
         light = _light(claim, clean, robust, fired[defense], chance=chance, at_most=defense in at_most)
         found.append(Glance(str(defense), light, "; ".join(facts)))
     return found
 
 
-def _light(claim: str, clean: object, robust: object, alarms: Sequence[str], *, chance: bool, at_most: bool) -> Light:
-    left, low = robust.estimate / max(clean.estimate, 1e-9), robust.low / max(clean.estimate, 1e-9)  # type: ignore[attr-defined]
+def _light(claim: str, clean: Any, robust: Any, alarms: Sequence[str], *, chance: bool, at_most: bool) -> Light:
+    left, low = (share / max(clean.estimate, 1e-9) for share in (robust.estimate, robust.low))
     if alarms:
         named = ", ".join(style.words(name) for name in alarms)
         return Light("red", f"Do not believe these numbers before the alarms are cleared: {named}. {claim}", RULE)
-    if chance or left < LITTLE:
-        return Light("red", claim, RULE)
-    return Light("green" if low >= MUCH and not at_most else "amber", claim, RULE)
+    if chance:
+        return Light("red", f"No better than chance. {claim}", RULE)
+    if left < LITTLE:
+        return Light("red", f"Do not rely on it against a forger. {claim}", RULE)
+    if low >= MUCH and not at_most:
+        return Light("green", f"These attacks hardly change it. {claim}", RULE)
+    return Light("amber", f"Rely on it with care. {claim}", RULE)
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
+    return f"{100 * share + 1e-9:.0f}%"  # halves upwards, as a reader of the interval would

@@ -18,14 +18,18 @@ from advforensics.reporting.templating import template
 
 PACKAGES = ("advforensics", "torch", "pytorch-lightning", "torchattacks", "torchmetrics", "albumentations", "mlflow")
 CAPTIONS = {
-    "robustness-linf-float": "Share of images that are right under every attack, if pixel values may change by up to"
-    " ε. A higher curve is more robust.",
-    "robustness-linf-8bit": "The same for 8-bit pictures, as files hold them. Below 1 level no pixel can change.",
-    "robustness-linf-png": "The same for PNG files, written and read back.",
-    "robustness-linf-jpeg": "The same for JPEG files, in a quality that the attacker does not know.",
-    "robustness-l2-float": "The same, if ε bounds the root-mean-square change of a picture (L2), not the largest.",
-    "robustness-l2-8bit": "L2 for 8-bit pictures: few pixels change, each by a level or more.",
-    "robustness": "The same in another norm or domain.",
+    "robustness-linf-float": "Share of float pictures that are right under every attack, if no pixel value changes by"
+    " more than ε. A higher curve is more robust. No file can hold a change below 1 level.",
+    "robustness-linf-8bit": "Share of 8-bit pictures that are right under every attack, if no pixel value changes by"
+    " more than ε. A higher curve is more robust. Below 1 level no pixel can change.",
+    "robustness-linf-png": "Share of PNG files, written and read back, that are right under every attack, if no pixel"
+    " value changes by more than ε. A higher curve is more robust.",
+    "robustness-linf-jpeg": "Share of JPEG files that are right under every attack, in a quality that the attacker does"
+    " not know, if no pixel value changes by more than ε before compression.",
+    "robustness-l2-float": "Share of float pictures that are right under every attack, if the root-mean-square change"
+    " is at most ε (L2). Single pixels may change by more.",
+    "robustness-l2-8bit": "The same share for 8-bit pictures (L2): few pixels change, each by a level or more.",
+    "robustness": "Share of pictures that are right under every attack, in another norm or domain.",
     "tradeoff": "Each point is a defence. Further right is more accurate on clean pictures, further up more robust. No"
     " defence is better in both than one on the line (the Pareto front).",
     "bracket": "Attacks give the upper curve, certificates the lower one. If both are of the same detector, its true"
@@ -46,7 +50,7 @@ CAPTIONS = {
 def render(
     results: Reported,
     glances: Sequence[Glance],
-    command: str,
+    command: str | None,
     finding: Sequence[str],
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
@@ -56,7 +60,7 @@ def render(
     Args:
         results: What the report is about.
         glances: What the first screen says of each defense.
-        command: The command that makes the report.
+        command: The command that makes the report; ``None`` if Python called it.
         finding: Sentences.
         tables: Of text, by name: ``accuracies``, ``robustness``, ``medians``; if available ``leaks``, ``operating``,
             ``pairs``, ``pictures``.
@@ -92,8 +96,8 @@ def render(
         attacks=list(samples["attack"].unique()),
         checkpoints=facts[["defense", "seed", "checkpoint", "commit"]].to_dict("records"),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        commands=[*commands, command],
-        recorded=all(len(detector.commands()) > 0 for detector in detectors),
+        commands=list(dict.fromkeys([*commands, command] if command else commands)),
+        recorded=command is not None and all(detector.commands() for detector in detectors),
         glances=glances,
         sections=_sections(tables, figures, galleries),
         first=first,
