@@ -31,6 +31,7 @@ REQUIRED = {
 REQUIRED["audit"] = ["target=onnx", "target.path=file", "pictures=."]
 REQUIRED["examine"] = ["picture=photo.jpg", "checkpoint=checkpoint.pt"]
 REQUIRED["forge"] = [*REQUIRED["examine"], "wanted=real", "out=forged.png"]
+REQUIRED["export"] = ["checkpoint=checkpoint.pt", "to=torchscript", "folder=."]
 REQUIRED |= {"transfer": ["checkpoints=runs"], "certify": ["checkpoint=checkpoint.pt"]}
 MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost:5000"]}
 MISSING["distillation"] = ["defense.module.teacher=null"]
@@ -41,6 +42,7 @@ MISSING |= {
     "http": ["target.url=http://127.0.0.1/judge", "folder=."],
     "callable": ["target.function._target_=math.sqrt"],
 }
+MISSING |= {f"to={name}": [] for name in ("exported", "huggingface", "onnx", "torchscript")}  # targets have these names
 # Which command has a group, and where.
 MOUNTED = {
     "source": ("prepare", "source"),
@@ -55,6 +57,7 @@ MOUNTED = {
     "ensemble": ("sweep", "ensemble"),
     "target": ("sweep", "target"),
     "launcher": ("train", "launcher"),
+    "to": ("export", "to"),
 }
 PLUGINS = {  # of Hydra, by launcher
     name: f"hydra_plugins.hydra_{name}_launcher" for name in ("joblib", "ray", "submitit")

@@ -48,6 +48,7 @@ SMALL = {  # what makes its commands quick
     "audit": ("images=8", "probed=4", "ensemble.without_gradients.attacks.square.build.n_queries=10"),
     "examine": ("eps_levels=[0,2]", "ensemble.attacks.fmn.steps=5", "ensemble.attacks.apgd_ce.steps=5"),
     "forge": ("eps_levels=64",),
+    "export": (),
     "report": ("resamples=50",),
 }
 

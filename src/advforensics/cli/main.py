@@ -33,6 +33,7 @@ COMMANDS = {
     "audit": "somebody else's detector on a labelled folder, from clean pictures to the report",
     "transfer": "pictures made on one detector, tried on another, for every pair",
     "certify": "proven radii of one detector, beside its sweep",
+    "export": "a detector as ONNX, TorchScript, exported program, Hugging Face folder or MLflow model, with a card",
     "report": "sample tables -> curves, figures, one page",
 }
 OF_A_PICTURE = ("examine", "forge")  # commands

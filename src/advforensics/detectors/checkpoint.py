@@ -92,7 +92,33 @@ def load_checkpoint(path: str | Path) -> TrainedDetector:
         FileNotFoundError: If there is none at ``path``.
         ValueError: If `save_checkpoint` has not written the file, or has in another format.
     """
-    path = Path(path)
+    content = _content(Path(path))
+    config = OmegaConf.create(content["config"])
+    assert isinstance(config, DictConfig)
+    classes, shape = tuple(content["classes"]), tuple(content["shape"])
+    detector = build_detector(config, classes, shape)
+    detector.load_state_dict(content["state_dict"])
+    return TrainedDetector(
+        detector=detector.eval(),
+        classes=classes,
+        shape=shape,
+        sha256=sha256(Path(path)),
+        commit=content["commit"],
+        task=content["task"],
+        name=config.detector.name,
+        defense=config.defense.name,
+        seed=config.seed,
+    )
+
+
+def training_config(path: str | Path) -> DictConfig:
+    """Return the config of the training that wrote a checkpoint; errors as for `load_checkpoint`."""
+    config = OmegaConf.create(_content(Path(path))["config"])
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}: run `advforensics train` first, or give checkpoint=PATH")
     message = f"{path} is not a checkpoint written by `advforensics train`"
@@ -108,22 +134,7 @@ def load_checkpoint(path: str | Path) -> TrainedDetector:
         raise ValueError(
             f"{path} is a checkpoint of format {found or 1}, this version reads {FORMAT}: train the detector again"
         )
-    config = OmegaConf.create(content["config"])
-    assert isinstance(config, DictConfig)
-    classes, shape = tuple(content["classes"]), tuple(content["shape"])
-    detector = build_detector(config, classes, shape)
-    detector.load_state_dict(content["state_dict"])
-    return TrainedDetector(
-        detector=detector.eval(),
-        classes=classes,
-        shape=shape,
-        sha256=sha256(path),
-        commit=content["commit"],
-        task=content["task"],
-        name=config.detector.name,
-        defense=config.defense.name,
-        seed=config.seed,
-    )
+    return content
 
 
 def build_detector(config: DictConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> nn.Module:

@@ -1,6 +1,7 @@
 """Detectors with gradients: checkpoints of this package, modules with weights, TorchScript, torch.export."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
 from advforensics.detectors.checkpoint import TrainedDetector, load_checkpoint
+from advforensics.detectors.shared import read_shared
 from advforensics.persistence.provenance import sha256
 from advforensics.targets.foreign import Description, foreign_target, require_file
 from advforensics.targets.question import Question
@@ -15,7 +17,9 @@ from advforensics.targets.weights import load_weights
 
 
 def checkpoint(question: Question, path: str | None) -> TrainedDetector:
-    """Return a detector of this package. Whether it fits the pictures is checked when they are chosen.
+    """Return a detector of this package: a checkpoint, or a folder that ``export to=huggingface`` has written.
+
+    Whether it fits the pictures is checked when they are chosen.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -26,7 +30,7 @@ def checkpoint(question: Question, path: str | None) -> TrainedDetector:
             "no detector given: give checkpoint=PATH, or target=huggingface, module, torchscript, exported, onnx, http"
             " or callable"
         )
-    return load_checkpoint(path)
+    return read_shared(path) if Path(path).is_dir() else load_checkpoint(path)
 
 
 def module(question: Question, module: nn.Module, path: str, **said: Any) -> TrainedDetector:
