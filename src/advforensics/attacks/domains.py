@@ -28,10 +28,13 @@ class Domain(ABC):
     Attributes:
         name: Its name in tables.
         passes: Passes of the lattice search over images that still stand; 0 for none.
+        expectation: Whether what the detector sees is drawn at random, so that an attack must climb an expectation: an
+            image that falls once may stand the next time.
     """
 
     name: str
     passes = 0
+    expectation = False
 
     def deliver(self, norm: Norm, eps: float, images: Tensor, candidates: Tensor) -> Tensor:
         """Return what the detector sees of candidates during an attack, ``(N, C, H, W)``; gradients pass unchanged.
@@ -75,6 +78,10 @@ class Domain(ABC):
         if detector is not None:
             pictures = search_lattice(norm, eps, images, pictures, detector, labels, self.passes, target_class)
         return self._through_files(norm, eps, images, pictures, names)
+
+    def received(self, images: Tensor, pictures: Tensor) -> Tensor | list[Tensor]:
+        """Return what the detector gets of the pictures that count, ``(N, C, H, W)``, or one by one ``(C, h, w)``."""
+        return pictures
 
     def discard(self, norm: Norm, names: Sequence[str]) -> None:  # noqa: B027 # most domains write no files
         """Remove the files of images that did not fall."""
@@ -193,6 +200,7 @@ class Jpeg(File):
 
     name = "jpeg"
     suffix = "jpg"
+    expectation = True
 
     def __init__(self, folder: str | Path, qualities: tuple[int, int] = (75, 95), seed: int = 0) -> None:
         low, high = qualities

@@ -29,6 +29,7 @@ from advforensics.attacks.threat_model import LEVEL, Norm, levels_budget, size
 from advforensics.detectors.cost import counted
 from advforensics.detectors.device import device_of
 from advforensics.evaluation.batches import Work, halved_when_out_of_memory
+from advforensics.evaluation.received import received_logits
 from advforensics.evaluation.settings import SweepSettings
 from advforensics.evaluation.state import CLEAN, CascadeState
 from advforensics.persistence.journal import Outcome, seed_of
@@ -208,9 +209,9 @@ class _Cascade:
             candidates = attack(self.detector, images, labels, eps)
         else:
             options: dict[str, Any] = {"patient": int(self.state.standing.sum()) <= FEW * len(self.images)}
-            if self.domain.name == "jpeg":
-                # An image that falls at one quality may stand at the next. An adaptive step takes the random qualities
-                # for oscillation.
+            if self.domain.expectation:
+                # An image that falls once may stand the next time. An adaptive step takes what is drawn at random for
+                # oscillation.
                 options = {"early_stopping": False, "step_rule": FixedStep}
             change = self.state.candidates[batch].to(self.device) - images
             length = size(self.norm, change)
@@ -233,8 +234,7 @@ class _Cascade:
         images, labels = self._on_device(batch)
         detector = self.detector if gradients else None
         pictures = self.domain.final(self.norm, eps, images, candidates, detector, labels, names, self.target_class)
-        with torch.no_grad():
-            return {"pictures": pictures, "logits": self.detector(pictures)}
+        return {"pictures": pictures, "logits": received_logits(self.detector, self.domain, images, pictures)}
 
     def _add_cost(self, attack: str, eps_levels: float, attacked: int, outcome: Outcome) -> None:
         cost = {name: outcome[name] for name in ("forward", "backward", "seconds")}

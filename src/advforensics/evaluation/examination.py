@@ -21,6 +21,7 @@ from advforensics.detectors.logits import predict
 from advforensics.evaluation.ensemble import run_ensemble
 from advforensics.evaluation.images import EvaluationSet
 from advforensics.evaluation.picture_detector import PictureDetector
+from advforensics.evaluation.received import received_logits
 from advforensics.evaluation.settings import Gradients, SweepSettings
 from advforensics.evaluation.whole_picture import WholePicture
 
@@ -138,7 +139,7 @@ class Examination:
         """Return a candidate ``(3, H, W)`` as the domain delivers it, and its class."""
         detector, label = self.trained.detector, torch.tensor([self.verdict])
         pictures = domain.final("linf", eps, self.image[None], candidate[None], None, label, [FORGED])
-        return pictures[0], int(predict(detector, pictures, 1).argmax())
+        return pictures[0], int(received_logits(detector, domain, self.image[None], pictures).argmax())
 
     def _is_success(self, answer: int) -> bool:
         return answer != self.verdict if self.wanted is None else answer == self.wanted

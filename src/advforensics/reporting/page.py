@@ -26,6 +26,8 @@ CAPTIONS = {
     " value changes by more than ε. A higher curve is more robust.",
     "robustness-linf-jpeg": "Share of JPEG files that are right under every attack, in a quality that the attacker does"
     " not know, if no pixel value changes by more than ε before compression.",
+    "robustness-linf-chain": "Share of files that are right under every attack, after a chain of links that the"
+    " attacker does not know, if no pixel value of the file changes by more than ε before it.",
     "robustness-l2-float": "Share of float pictures that are right under every attack, if the root-mean-square change"
     " is at most ε (L2). Single pixels may change by more.",
     "robustness-l2-8bit": "The same share for 8-bit pictures (L2): few pixels change, each by a level or more.",

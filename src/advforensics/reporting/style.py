@@ -45,7 +45,13 @@ PAPER: dict[Any, Any] = {  # matplotlib types the keys as literals
 TIP = "tip:"  # begins the id of a point that tells a text
 GREY = "#666666"
 DASHED = (0, (5, 2))  # of a curve whose sweep fired an alarm
-DOMAINS = {"float": "float pictures", "8bit": "8-bit pictures", "png": "PNG files", "jpeg": "JPEG files"}
+DOMAINS = {
+    "float": "float pictures",
+    "8bit": "8-bit pictures",
+    "png": "PNG files",
+    "jpeg": "JPEG files",
+    "chain": "files after a chain",
+}
 NORMS = {"linf": "L∞", "l2": "L2"}
 RADIUS_LABELS = {
     "linf": "radius ε in levels ($L_\\infty$; 1 level = 1/255)",
