@@ -35,8 +35,9 @@ REQUIRED["export"] = ["checkpoint=checkpoint.pt", "to=torchscript", "folder=."]
 REQUIRED |= {"transfer": ["checkpoints=runs"], "certify": ["checkpoint=checkpoint.pt"]}
 MISSING = {"photos": ["source.folder=."], "uri": ["tracking.uri=http://localhost:5000"]}
 MISSING["distillation"] = ["defense.module.teacher=null"]
-MISSING |= {name: ["target.path=file"] for name in ("exported", "huggingface", "onnx", "torchscript")}
+MISSING |= {name: ["target.path=file"] for name in ("exported", "huggingface", "onnx", "timm", "torchscript")}
 MISSING |= {
+    "torchvision": ["target.path=file", "target.model=resnet18"],
     "target=module": ["target.path=file", "target.module._target_=torch.nn.Flatten"],
     "detector=module": ["detector.model.network._target_=torch.nn.Flatten"],
     "http": ["target.url=http://127.0.0.1/judge", "folder=."],

@@ -1,6 +1,5 @@
 """Image classifiers of Hugging Face: a folder with config, weights and processor, or a name on the hub."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from advforensics.detectors.checkpoint import TrainedDetector
-from advforensics.persistence.provenance import sha256
 from advforensics.targets.foreign import Description, foreign_target, require_package
+from advforensics.targets.hub import digest, folder_of
 from advforensics.targets.preprocessing import Original, Preprocessing, WithOriginal
 from advforensics.targets.question import Question
 
-FILES = ("*.json", "*.safetensors", "*.py")  # code only to be refused, unless it is trusted
 FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 # Steps of processors that change nothing a classifier sees of an RGB picture, or that are rebuilt below.
 STEPS = {"do_convert_rgb", "do_reduce_labels", "do_resize", "do_center_crop", "do_rescale", "do_normalize"}
@@ -53,7 +51,7 @@ def huggingface(
             rebuilt here.
     """
     transformers = require_package("transformers", "hub")
-    folder = Path(path) if Path(path).is_dir() else _download(path, revision)
+    folder = folder_of(path, revision)
     transformers.utils.logging.disable_progress_bar()  # of weights that are on disk
     options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     try:
@@ -77,7 +75,7 @@ def huggingface(
         names = model.config.id2label
         said["labels"] = [str(names[number]) for number in range(len(names))]
     name = folder.name if folder == Path(path) else path
-    return foreign_target(Classifier(model).eval(), question, Description(**said), sha256=_digest(folder), name=name)
+    return foreign_target(Classifier(model).eval(), question, Description(**said), sha256=digest(folder), name=name)
 
 
 def original(processor: Any) -> Original:
@@ -140,27 +138,3 @@ def _size(size: dict[str, int], *, square: bool = False) -> int | tuple[int, int
     if set(size) == {"shortest_edge"}:
         return (size["shortest_edge"],) * 2 if square else size["shortest_edge"]
     raise ValueError(f"its processor has the size {size}, which is not rebuilt here: give target.preprocessing")
-
-
-def _download(name: str, revision: str | None) -> Path:
-    """Return the folder of a model of the hub, after downloading it.
-
-    Raises:
-        FileNotFoundError: If it cannot be had.
-    """
-    hub = require_package("huggingface_hub", "hub")
-    try:
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
-    except Exception as error:  # no such name, no network, no access: the hub has an error for each
-        text = str(error).splitlines()[0]
-        raise FileNotFoundError(
-            f"no folder {name}, and the hub does not give it ({text}): give target.path=FOLDER, or the name of a model"
-        ) from error
-
-
-def _digest(folder: Path) -> str:
-    """Return a hash of all that decides an answer: weights, settings and code."""
-    digest = hashlib.sha256()
-    for file in sorted(path for pattern in FILES for path in folder.glob(pattern)):
-        digest.update(f"{file.name} {sha256(file)}\n".encode())
-    return digest.hexdigest()

@@ -31,6 +31,8 @@ class Preprocessing(nn.Module):
         scale: What 1, the brightest level, becomes: 255 for networks that take levels.
         offset: What is added after scaling.
         bgr: Whether the network takes blue first.
+        centre: Where the middle lies if a border is not even: ``down`` or ``nearest``, to the even side, as torchvision
+            does it.
 
     Raises:
         ValueError: If a size is not positive, a standard deviation is 0, or the filter is unknown.
@@ -46,6 +48,7 @@ class Preprocessing(nn.Module):
         scale: float = 1.0,
         offset: float = 0.0,
         bgr: bool = False,
+        centre: Literal["down", "nearest"] = "down",
     ) -> None:
         super().__init__()
         if filter not in get_args(Filter):
@@ -56,6 +59,7 @@ class Preprocessing(nn.Module):
         if any(side < 1 for side in sizes):
             raise ValueError(f"preprocessing: resize={resize} and crop={crop} must be positive")
         self.filter, self.scale, self.offset, self.bgr = filter, scale, offset, bgr
+        self.nearest = centre == "nearest"
         self.register_buffer("mean", _channels(mean), persistent=False)
         self.register_buffer("std", _channels(std), persistent=False)
         if (self.std == 0).any():
@@ -69,7 +73,7 @@ class Preprocessing(nn.Module):
         if self.resize is not None:
             images = self._resized(images, self.size(images.shape[-2], images.shape[-1]))
         if self.crop is not None:
-            images = center_crop(images, *self.crop)
+            images = center_crop(images, *self.crop, nearest=self.nearest)
         if self.bgr:
             images = images.flip(1)
         return (images * self.scale + self.offset - self.mean) / self.std
@@ -136,13 +140,17 @@ class WithOriginal(nn.Module):
         return inputs + (counting - inputs.detach())
 
 
-def center_crop(images: Tensor, height: int, width: int) -> Tensor:
-    """Return the middle of pictures ``(N, C, H, W)``; black borders fill what is missing."""
+def center_crop(images: Tensor, height: int, width: int, *, nearest: bool = False) -> Tensor:
+    """Return the middle of pictures ``(N, C, H, W)``; black borders fill what is missing.
+
+    Where a border is not even, its half is rounded down on the way to the picture, or to the ``nearest`` even number.
+    """
     missing = [max(0, wanted - found) for wanted, found in zip((height, width), images.shape[-2:], strict=True)]
     if any(missing):
-        top, left = ((space + 1) // 2 for space in missing)
+        top, left = ((space + (not nearest)) // 2 for space in missing)
         images = F.pad(images, (left, missing[1] - left, top, missing[0] - top))
-    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    spare = images.shape[-2] - height, images.shape[-1] - width
+    top, left = (round(space / 2) if nearest else space // 2 for space in spare)
     return images[..., top : top + height, left : left + width]
 
 

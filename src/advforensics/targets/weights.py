@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
-
-from advforensics.targets.foreign import require_package
 
 UNDER = ("state_dict", "model_state_dict", "model", "net")  # keys of a dictionary that holds more than weights
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.")  # of networks that were wrapped when they were saved
@@ -41,9 +40,8 @@ def load_weights(network: nn.Module, file: Path) -> None:
 
 def _read(file: Path) -> Any:
     if file.suffix == ".safetensors":
-        reader = require_package("safetensors.torch", "hub")
         try:
-            return reader.load_file(file)
+            return safetensors.torch.load_file(file)
         except Exception as error:  # of the package, which has an error class of its own
             raise ValueError(f"{file} is no safetensors file ({error})") from error
     try:
