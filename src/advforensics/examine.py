@@ -38,8 +38,8 @@ def examine(cfg: DictConfig) -> list[Result]:
     """Examine a picture, or each picture of a folder, as ``conf/examine.yaml`` describes, and tell what was found.
 
     Each picture gets a folder below ``cfg.folder``, with ``page.html``, ``result.json`` and the forged files that were
-    found. ``examined.csv`` has a row for each. A picture that the same detector has examined in the same way before is
-    only told again, so an examination that was killed goes on with the picture it was at.
+    found. Of a folder, ``examined.csv`` has a row for each. A picture that the same detector has examined in the same
+    way before is only told again, so an examination that was killed goes on with the picture it was at.
 
     Returns:
         The content of each ``result.json``.
@@ -74,8 +74,9 @@ def examine(cfg: DictConfig) -> list[Result]:
         tqdm.write(json.dumps(result) if cfg.json else "\n".join([*sentences(result), f"  {folder / PAGE}"]))
     if not results:
         raise ValueError(f"{cfg.picture} holds no picture that can be examined: {rejected[0].reason}")
-    with atomic(Path(cfg.folder) / "examined.csv") as unfinished:
-        _table(results, rejected).to_csv(unfinished, index=False)
+    if Path(str(cfg.picture)).is_dir():
+        with atomic(Path(cfg.folder) / "examined.csv") as unfinished:
+            _table(results, rejected).to_csv(unfinished, index=False)
     return results
 
 

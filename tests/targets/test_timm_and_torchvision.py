@@ -1,7 +1,8 @@
 """Models of timm and torchvision behind their own transforms; these tests need them, in an environment of its own."""
 
-import sys
+import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,14 @@ LABELS = "target.labels=[fake,real]"
 
 @pytest.mark.parametrize("given", [["target=timm"], ["target=torchvision", "target.model=resnet18"]])
 def test_a_missing_package_is_named(given: list[str], composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("timm", "torchvision"):
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "torchvision.models", raising=False)
+    found = importlib.import_module
+
+    def missing(name: str) -> ModuleType:
+        if name in ("timm", "torchvision.models"):
+            raise ModuleNotFoundError(name=name.partition(".")[0])
+        return found(name)
+
+    monkeypatch.setattr("advforensics.targets.foreign.importlib.import_module", missing)
     cfg = composed("audit", *given, "target.path=.", LABELS, "pictures=.").target
     with pytest.raises(ValueError, match=r"is not installed: pip install 'advforensics\[timm\]'"):
         load(cfg, QUESTION)

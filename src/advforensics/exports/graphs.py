@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from advforensics.detectors.constrained import ConstrainedConv
 from advforensics.exports.base import Checkpoint, Format
-from advforensics.targets.black_box import OnnxNetwork
 from advforensics.targets.foreign import require_package
+from advforensics.targets.onnx import OnnxNetwork
 from advforensics.targets.white_box import Exported
 
 PATCHES = "{channels} x {height} x {width} patches, float32 in [0, 1]"

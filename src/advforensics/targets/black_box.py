@@ -1,4 +1,4 @@
-"""Detectors without gradients: ONNX files and Python callables. Attacks know their answers alone."""
+"""Detectors without gradients: Python callables. Attacks know their answers alone."""
 
 import hashlib
 import inspect
@@ -16,7 +16,7 @@ from advforensics.detectors.checkpoint import TrainedDetector
 from advforensics.detectors.logits import UnfitError
 from advforensics.persistence.provenance import sha256
 from advforensics.targets.answers import plain
-from advforensics.targets.foreign import Description, foreign_target, require_file, require_package
+from advforensics.targets.foreign import Description, foreign_target
 from advforensics.targets.question import Question
 
 # From pictures (N, C, H, W), float32 in [0, 1], to answers: (N, K), (N, 1) or (N,).
@@ -64,51 +64,8 @@ class BlackBox(nn.Module):
             ) from error
 
 
-class OnnxNetwork:
-    """An ONNX file in ONNX Runtime. One for a fixed batch size gets full batches, filled with copies of a picture.
-
-    Args:
-        path: The file, with one input ``(N, C, H, W)``; its first output is the answer.
-
-    Raises:
-        ValueError: If ONNX Runtime cannot read it, or it takes anything but one picture array.
-    """
-
-    def __init__(self, path: Path) -> None:
-        runtime = require_package("onnxruntime", "onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors alone
-        try:
-            self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime has a class for each of its errors
-            raise ValueError(f"ONNX Runtime cannot read {path} ({error})") from error
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4:
-            shapes = ", ".join(str(tuple(found.shape)) for found in inputs)
-            raise ValueError(f"{path} must take one array of pictures (N, C, H, W), not {shapes}")
-        self._input, size = inputs[0].name, inputs[0].shape[0]
-        self._batch_size = size if isinstance(size, int) else None
-
-    def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the answers for pictures ``(N, C, H, W)``."""
-        size = self._batch_size or len(pictures)
-        missing = -len(pictures) % size
-        filled = np.concatenate([pictures, np.repeat(pictures[-1:], missing, axis=0)])
-        answers = [self._session.run(None, {self._input: batch})[0] for batch in np.split(filled, len(filled) // size)]
-        return np.concatenate(answers)[: len(pictures)]
-
-
-def onnx(question: Question, path: str, **said: Any) -> TrainedDetector:
-    """Return an ONNX file's detector as a black box; arguments and errors as for `white_box.torchscript`."""
-    file = require_file(path, "ONNX file")
-    box = BlackBox(OnnxNetwork(file)).eval()
-    said_of_it, digest = Description(**said), sha256(file)
-    return foreign_target(box, question, said_of_it, sha256=digest, name=file.stem, gradients=False)
-
-
 def function(question: Question, function: AnswerFunction, **said: Any) -> TrainedDetector:
-    """Return any Python callable as a black box, named after the function by default; arguments as for `onnx`.
+    """Return any Python callable as a black box, named after the function by default.
 
     It takes pictures ``(N, C, H, W)``, float32 in [0, 1], and returns its answers, as arrays; labels may be
     names. Its ``sha256`` is that of the source file that defines it, or of its name if there is no such file. Files
