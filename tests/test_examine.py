@@ -113,6 +113,17 @@ def test_a_function_is_only_asked(photos: Path, composed: Compose, monkeypatch: 
     assert "not calibrated" in Path("out/examine/one.jpg/page.html").read_text()
 
 
+def test_a_file_that_goes_through_a_chain_is_attacked_as_a_whole(
+    photos: Path, checkpoint: Path, composed: Compose
+) -> None:
+    Image.fromarray(np.tile(photograph(1).pixels, (2, 2, 1))).save(photos / "large.png")
+    given = [f"picture={photos}/large.png", f"checkpoint={checkpoint}", "ensemble=chain", *QUICK]
+    (result,) = examine(composed("examine", *given))
+    assert set(result["changes"]) == {"float", "png", "jpeg", "chain"}
+    change = result["changes"]["chain"]
+    assert change["levels"] is None or change["becomes"] != result["verdict"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -144,6 +155,11 @@ def test_a_path_needs_no_name_and_may_have_any(call: Call, photos: Path, checkpo
     shutil.copy(photos / "one.jpg", path)
     assert as_overrides("examine", ["a.jpg", "--json", "seed=1"]) == ["picture='a.jpg'", "json=true", "seed=1"]
     assert as_overrides("report", ["a.jpg"]) == ["a.jpg"]
+    assert as_overrides("forge", ["seed=1", "--config-dir", "mine"]) == ["seed=1", "--config-dir", "mine"]
+    assert as_overrides("examine", []) == []
+    odd = photos / "a=b.jpg"
+    shutil.copy(photos / "one.jpg", odd)
+    assert as_overrides("examine", [str(odd), "--help"]) == [f"picture='{odd}'", "--help"]
     result = call("examine", str(path), "--json", f"checkpoint={checkpoint}", *QUICK)
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)

@@ -67,7 +67,9 @@ class Resize(Link):
     def rebuilt(self, pictures: Tensor, strength: float) -> Tensor:
         """Resize them: with ``antialias`` torch takes Pillow's kernels."""
         size = _resized(pictures.shape[-2:], strength)
-        return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
+        for step in ((pictures.shape[-2], size[1]), size):  # rows first, and what overshoots is cut off, as in Pillow
+            pictures = F.interpolate(pictures, step, mode="bicubic", antialias=True).clamp(0, 1)
+        return pictures
 
 
 class Blur(Link):

@@ -71,18 +71,14 @@ def main() -> None:
 
 
 def as_overrides(command: str, arguments: list[str]) -> list[str]:
-    """Return arguments as Hydra knows them: a command about a picture takes its path without a name, and ``--json``."""
+    """Return arguments as Hydra knows them: a command about a picture takes its path first, and ``--json`` anywhere."""
     if command not in OF_A_PICTURE:
         return arguments
-    quoted = [argument.replace("\\", "\\\\").replace("'", "\\'") for argument in arguments]
-    return [
-        "json=true"
-        if argument == "--json"
-        else argument
-        if "=" in argument or argument[:1] in "-~+"
-        else f"picture='{path}'"
-        for argument, path in zip(arguments, quoted, strict=True)
-    ]
+    first, *rest = arguments or [""]
+    if first and not first.startswith("-") and ("=" not in first or Path(first).exists()):
+        escaped = first.replace("\\", "\\\\").replace("'", "\\'")
+        arguments = [f"picture='{escaped}'", *rest]
+    return ["json=true" if argument == "--json" else argument for argument in arguments]
 
 
 def _hush() -> None:

@@ -25,7 +25,16 @@ class PictureDetector(nn.Module):
         self.patches = patches
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of ``(N, C, H, patches * W)``."""
+        """Return logits ``(N, K)`` of square patches side by side, ``(N, C, H, patches * H)``.
+
+        Raises:
+            ValueError: If they are not square any more: something has resized or cut what only looks like a picture.
+        """
+        if images.shape[-1] != self.patches * images.shape[-2]:
+            raise ValueError(
+                f"{self.patches} patches side by side cannot be resized or cut: leave the domain `chain` out, or set"
+                " patches_per_picture=1"
+            )
         logits: Tensor = self.detector(separate(images, self.patches))
         mean: Tensor = logits.unflatten(0, (-1, self.patches)).mean(dim=1)
         return mean
