@@ -266,3 +266,23 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     given = ("target=huggingface", f"target.path={classifier}", MEANT, f"pictures={pictures}", *FEW)
     with pytest.raises(ValueError, match=r"transformers is not installed: pip install 'advforensics\[hub\]'"):
         audit(composed("audit", *given))
+
+
+def test_a_budget_buys_fewer_pictures_and_the_same_when_it_goes_on(
+    pictures: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    black_box = ("target=callable", "target.function._target_=test_audit.guess", "target.labels=[fake,real]")
+    few = (*black_box, "target.answers=probability", f"pictures={pictures}", "eps_levels=[0,2]")
+    quick = ("ensemble.without_gradients.attacks.square.build.n_queries=5", "images=null")
+    monkeypatch.setattr("advforensics.evaluation.price.pass_seconds", lambda parts: 0.1)
+    audit(composed("audit", *few, *quick, "budget=70"))
+    told = pd.read_csv("out/audit/pictures.csv")
+    assert "budget=70: 7 of 16 pictures are taken" in caplog.text
+    assert sorted(told["class"].value_counts()) == [3, 4]
+    with pytest.raises(ValueError, match=r"budget=30: 4 pictures and the alarms take about 40 seconds \(a pass 0.1\)"):
+        audit(composed("audit", *few, *quick, "budget=30", "folder=out/second"))
+
+
+def guess(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probability of the second label, by brightness."""
+    return np.asarray(np.clip(1.5 - 2 * images.mean(axis=(1, 2, 3)), 0, 1), dtype=np.float32)

@@ -17,9 +17,10 @@ from advforensics.detectors.device import open_fabric
 from advforensics.evaluation.contract import balanced_accuracy, clean_answers, remedies, summary
 from advforensics.evaluation.parts import Parts
 from advforensics.evaluation.pictures import PictureParts, choose_pictures, classes_of
-from advforensics.evaluation.price import price
+from advforensics.evaluation.price import affordable, price
 from advforensics.evaluation.run_parts import gradients_of, parts_of, run_parts
 from advforensics.evaluation.whole_picture import as_whole_pictures
+from advforensics.persistence.journal import Journal
 from advforensics.persistence.unfinished import unfinished_folder, without
 from advforensics.report import report
 from advforensics.reporting.findings import reported_radius
@@ -81,7 +82,7 @@ def audit(cfg: DictConfig) -> dict[str, float]:
     if isinstance(trained.detector, Foreign) and trained.detector.differentiable() is not trained.detector:
         alarms.append(preprocessing_differs(answers))
     _tell_contract(answers, parts)
-    log.info("price: %s", price(parts))
+    log.info("price: %s", price(parts, cfg.probed))
     assessment = Assessment(
         "audit",
         trained,
@@ -154,8 +155,17 @@ def _open(
             "an audit has no pictures to fit a surrogate on: set ensemble.without_gradients.surrogate=null, or take"
             " ensemble=audit"
         )
-    images = PictureParts(photos, table, cfg.part_size)
-    parts = parts_of(cfg, folder, trained, images, gradients, null_first, cfg.batch_size)
+
+    def of(table: pd.DataFrame) -> Parts:
+        images = PictureParts(photos, table, cfg.part_size)
+        return parts_of(cfg, folder, trained, images, gradients, null_first, cfg.batch_size)
+
+    parts = of(table)
+    if cfg.budget is not None:  # worked out once, so that an audit which goes on takes the same pictures
+        bought = Journal(folder).get("budget", lambda: {"pictures": affordable(parts, cfg.budget, cfg.probed)})
+        if bought["pictures"] < len(table):
+            log.warning("budget=%g: %d of %d pictures are taken", cfg.budget, bought["pictures"], len(table))
+            parts = of(table.head(bought["pictures"]))
     outside = [
         (name, note) for name, note in zip(photos.names, photos.annotations, strict=True) if isinstance(note, str)
     ]

@@ -27,6 +27,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("quality", "recompressed"), (int, 1, 100)),
     **dict.fromkeys(("seed", "workers", "restarts", "every", "passes"), (int, 0, 2**63)),
     **dict.fromkeys(("eps_levels", "area_levels", "step_levels", "penalty_weight", "beta", "noise"), (float, 0, 255)),
+    **dict.fromkeys(("budget",), (float, 0, 1e9)),
     **dict.fromkeys(("warmup", "tolerance", "momentum"), (float, 0, 1)),
     **dict.fromkeys(("lr", "max_lr", "weight", "weight_decay", "temperature"), (float, 0, 1e9)),
 }
