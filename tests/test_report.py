@@ -180,7 +180,7 @@ def test_the_finding_has_the_numbers_of_the_curves(runs: Path, composed: Compose
     estimate, low, high = 100 * compared.loc[compared["eps_levels"] == 0.5, ["estimate", "low", "high"]].to_numpy()[0]
     interval = f"{estimate:.1f} points [{low:.1f}, {high:.1f}] at 1/2 level"
     assert f"gradient_regularized beats baseline by {interval} (p" in finding
-    facts = "Holm over 3 comparisons, 12 photographs, 72 patches, 1 seed)"
+    facts = "by Holm over 3 comparisons, 12 photographs, 72 patches, 1 seed)"
     assert f"{facts}; this holds for these trainings, others may differ." in finding
     assert "do not differ significantly on clean pictures" in finding
 

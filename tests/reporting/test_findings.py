@@ -37,13 +37,13 @@ class Row(NamedTuple):
     seeds: int = 3
 
 
-FACTS = "Holm over 3 comparisons, 16 photographs, 1,024 patches, 3 seeds)"
+FACTS = "by Holm over 3 comparisons, 16 photographs, 1,024 patches, 3 seeds)"
 
 
 def test_a_significant_difference_is_stated_with_p_value_and_sample_size() -> None:
     assert (
         comparison_sentence(Row())
-        == f"fusion beats baseline by 41.0 points [36.0, 46.0] at 1/2 level (p < 0.001, {FACTS}."
+        == f"fusion beats baseline by 41.0 points [36.0, 46.0] at 1/2 level (p < 0.001 alone, p < 0.001 {FACTS}."
     )
 
 
@@ -53,7 +53,7 @@ def test_a_significant_difference_is_stated_with_p_value_and_sample_size() -> No
 def test_a_difference_that_is_not_significant_is_stated_as_such(low: float, p_holm: float, written: str) -> None:
     text = comparison_sentence(Row(low=low, p_holm=p_holm))
     assert text.startswith("fusion and baseline do not differ significantly at 1/2 level: 41.0 points [")
-    assert text.endswith(f"(p = {written}, {FACTS}.")
+    assert text.endswith(f"(p < 0.001 alone, p = {written} {FACTS}.")
 
 
 def test_a_small_sample_is_pointed_out() -> None:

@@ -129,7 +129,9 @@ def comparison_sentence(row: Any) -> str:
     patches, photographs = style.count(row.images, "patch"), style.count(row.photographs, "photograph")
     if np.isnan(row.p):
         return f"{row.first} and {row.second} cannot be compared {where}: only {patches} of {photographs}."
-    facts = f"{format_p_value(row.p_holm)}, Holm over {style.count(row.comparisons, 'comparison')}"
+    # The interval is that of this comparison alone, and so is the first p; Holm's decides.
+    corrected = f"{format_p_value(row.p_holm)} by Holm over {style.count(row.comparisons, 'comparison')}"
+    facts = f"{format_p_value(row.p)} alone, {corrected}"
     facts += f", {photographs}, {patches}, {style.count(row.seeds, 'seed')}"
     if is_significant(row):
         text = f"{row.first} beats {row.second} by {format_difference(row)} {where} ({facts})"
