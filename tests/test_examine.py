@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import torch
 from configs import TINY_DETECTOR, Compose, config
+from hydra.utils import instantiate
 from PIL import ExifTags, Image
 from processes import BROWSERS, Call
 from toys import picture as photograph
 
 from advforensics.cli.main import as_overrides
 from advforensics.detectors.checkpoint import build_detector, load_checkpoint, save_checkpoint
+from advforensics.evaluation.images import pictures_of
 from advforensics.evaluation.whole_picture import as_whole_pictures
 from advforensics.examine import examine
 from advforensics.forge import forge
@@ -116,12 +118,24 @@ def test_a_function_is_only_asked(photos: Path, composed: Compose, monkeypatch: 
 def test_a_file_that_goes_through_a_chain_is_attacked_as_a_whole(
     photos: Path, checkpoint: Path, composed: Compose
 ) -> None:
-    Image.fromarray(np.tile(photograph(1).pixels, (2, 2, 1))).save(photos / "large.png")
-    given = [f"picture={photos}/large.png", f"checkpoint={checkpoint}", "ensemble=chain", *QUICK]
+    Image.fromarray(np.tile(photograph(5).pixels, (2, 2, 1))).save(photos / "large.png")
+    given = [f"picture={photos}/large.png", f"checkpoint={checkpoint}", "ensemble=chain", *QUICK[:1]]
+    given += ["eps_levels=[0,16,64]", "ensemble.attacks.apgd_ce.steps=15"]
     (result,) = examine(composed("examine", *given))
     assert set(result["changes"]) == {"float", "png", "jpeg", "chain"}
-    change = result["changes"]["chain"]
-    assert change["levels"] is None or change["becomes"] != result["verdict"]
+    changes, folder = result["changes"], Path("out/examine/large.png")
+    for name in ("png", "chain"):  # both write PNG files
+        assert changes[name]["file"], "nothing was forged, so this test would see nothing"
+        with Image.open(folder / changes[name]["file"]) as opened:
+            forged = pictures_of([np.array(opened)])[0]
+        with Image.open(photos / "large.png") as opened:
+            original = pictures_of([np.array(opened)])[0]
+        links = composed("examine", *given).ensemble.domains.chain
+        seen = instantiate(links, folder=".").judged(original, forged) if name == "chain" else forged
+        detector = as_whole_pictures(load_checkpoint(checkpoint), 256).detector
+        with torch.no_grad():
+            answer = int(detector(seen[None]).argmax())
+        assert load_checkpoint(checkpoint).classes[answer] == changes[name]["becomes"] != result["verdict"]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class Examination:
 
     def smallest_changes(self) -> list[Change]:
         """Return the smallest change found in each domain of the ensemble."""
-        domains: dict[str, Domain] = {name: self._domain(name, self.folder) for name in self.ensemble.domains}
+        domains: dict[str, Domain] = {name: self._domain(name) for name in self.ensemble.domains}
         return [
             self._smallest_change(name, domain)
             for name, domain in domains.items()
@@ -92,7 +92,7 @@ class Examination:
         ]
 
     def _smallest_change(self, name: str, domain: Domain) -> Change:
-        file = self.folder / "linf" / f"{FORGED}.{domain.suffix}" if isinstance(domain, File) else None
+        file = self.folder / name / "linf" / f"{FORGED}.{domain.suffix}" if isinstance(domain, File) else None
         picture, answer = self._delivered(domain, 0.0, self.image)
         if self._is_success(answer):
             return Change(domain.name, 0.0, answer, picture, file)
@@ -151,8 +151,9 @@ class Examination:
     def _is_success(self, answer: int) -> bool:
         return answer != self.verdict if self.wanted is None else answer == self.wanted
 
-    def _domain(self, name: str, folder: Path) -> Domain:
-        domain: Domain = instantiate(_with_folder(self.ensemble.domains[name], folder))
+    def _domain(self, name: str) -> Domain:
+        """Return a domain with its files in a folder of its own: two of them may write PNG."""
+        domain: Domain = instantiate(_with_folder(self.ensemble.domains[name], self.folder / name))
         return domain
 
 

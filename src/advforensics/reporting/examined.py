@@ -19,6 +19,7 @@ Pixels = NDArray[np.uint8]
 SHOWN = 900  # pixels of the longer side of a picture on the page
 PART = 160  # pixels of the part that is shown pixel by pixel
 UNSEEN = 2.0  # levels: a change of a file that nobody sees
+UNCHANGED = {"jpeg": "saved again as JPEG", "chain": "after its chain"}  # ways to another verdict without a change
 VEIL = 0.6  # how strongly the map covers the picture
 
 
@@ -28,8 +29,10 @@ def verdict_light(result: Mapping[str, Any]) -> Light:
     Args:
         result: The content of ``result.json``.
     """
-    files = [change for name, change in result["changes"].items() if name != "float" and change["levels"] is not None]
-    smallest = min(files, key=lambda change: change["levels"], default=None)
+    changes = result["changes"]
+    files = [name for name, change in changes.items() if name != "float" and change["levels"] is not None]
+    domain = min(files, key=lambda name: float(changes[name]["levels"]), default="")
+    smallest = changes.get(domain)
     rule = (
         f"Red: a file changed by {UNSEEN:g} levels or less gets another verdict. Amber: one changed by more, up to the"
         f" {result['largest_tried']:g} that were tried, or the detector could only be asked, not looked into."
@@ -40,7 +43,7 @@ def verdict_light(result: Mapping[str, Any]) -> Light:
         if result["white_box"]:
             return Light("green", f"{tried}.", rule)
         return Light("amber", f"{tried}, but whoever has the detector's weights may get further.", rule)
-    how = _by(smallest["levels"]) if smallest["levels"] else "saved again as JPEG"
+    how = _by(smallest["levels"]) if smallest["levels"] else UNCHANGED[domain]
     claim = f"The same picture {how} is “{smallest['becomes']}” to this detector."
     if smallest["levels"] <= UNSEEN:
         return Light("red", f"Do not rely on this verdict. {claim}", rule)
@@ -125,7 +128,7 @@ def _rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
     for name in sorted(result["changes"], key=lambda name: list(style.DOMAINS).index(name)):
         change = result["changes"][name]
         levels = f"none up to {result['largest_tried']:g}" if change["levels"] is None else f"{change['levels']:.2g}"
-        levels = "0: compression alone does it" if change["levels"] == 0 else levels
+        levels = f"0: {UNCHANGED[name]} it gets another verdict" if change["levels"] == 0 else levels
         row = {"domain": style.DOMAINS[name], "levels": levels, "becomes": change["becomes"] or ""}
         rows.append(row | {"file": change["file"] or ""})
     return rows
